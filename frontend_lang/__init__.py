@@ -1,0 +1,1 @@
+"""Ramet: write language-model programs, run them on shared key/value blocks."""

@@ -1,0 +1,1 @@
+"""Paged attention and block copies: tensors in, tensors out."""
