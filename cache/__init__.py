@@ -1,1 +1,18 @@
 """Key/value blocks by id and hash: who holds what, what is shared, what goes. No tensors."""
+
+from ramet.cache.block import Copy
+from ramet.cache.errors import AuditError, CacheError, CacheMisuse, OutOfBlocks
+from ramet.cache.pool import BlockPool
+from ramet.cache.stats import CacheStats
+from ramet.cache.table import BlockTable
+
+__all__ = [
+    "AuditError",
+    "BlockPool",
+    "BlockTable",
+    "CacheError",
+    "CacheMisuse",
+    "CacheStats",
+    "Copy",
+    "OutOfBlocks",
+]

@@ -1,1 +1,58 @@
 """Ramet: write language-model programs, run them on shared key/value blocks."""
+
+from ramet.codec import from_json, to_json
+from ramet.default import Runner, reset, set_default
+from ramet.errors import (
+    AppendError,
+    ArgumentError,
+    GraphError,
+    LanguageError,
+    NoRunner,
+    ParameterError,
+    RametError,
+    Span,
+    TraceError,
+    UnknownVariable,
+)
+from ramet.expressions import assistant, gen, select, system, user
+from ramet.graph import Graph
+from ramet.params import SamplingParams
+from ramet.program import Program, program
+from ramet.recorder import GraphRecorder, Recorder
+from ramet.state import Branches, State
+from ramet.values import Gathered, Value
+from ramet.verify import verify
+
+__all__ = [
+    "AppendError",
+    "ArgumentError",
+    "Branches",
+    "Gathered",
+    "Graph",
+    "GraphError",
+    "GraphRecorder",
+    "LanguageError",
+    "NoRunner",
+    "ParameterError",
+    "Program",
+    "RametError",
+    "Recorder",
+    "Runner",
+    "SamplingParams",
+    "Span",
+    "State",
+    "TraceError",
+    "UnknownVariable",
+    "Value",
+    "assistant",
+    "from_json",
+    "gen",
+    "program",
+    "reset",
+    "select",
+    "set_default",
+    "system",
+    "to_json",
+    "user",
+    "verify",
+]

@@ -1,0 +1,250 @@
+"""The laws of the bookkeeping, each one function, all checked in O(blocks + references).
+
+Reads the pool and the tables through two protocols and changes nothing. Recounts everything from
+the tables and the blocks; believes no counter and no index. What the blocks truly contain it cannot
+see: no tensor is here.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Protocol
+
+from ramet.cache.block import Block, Identity
+from ramet.cache.errors import AuditError
+from ramet.cache.hashing import KeyChain
+from ramet.cache.prefix import PrefixIndex, Route
+
+
+class Books(Protocol):
+    """What an audit reads of a pool."""
+
+    num_blocks: int
+    block_size: int
+    sharing: bool
+    chain: KeyChain
+    index: PrefixIndex
+    blocks: list[Block]
+    free: list[int]
+    cached: OrderedDict[int, Block]
+
+
+class Holder(Protocol):
+    """What an audit reads of a table."""
+
+    blocks: list[int]
+    length: int
+    scope: bytes
+    reserved: int | None
+    taken: int
+    source: Block | None
+    tail: Block
+    route: Route | None
+
+    @property
+    def pool(self) -> object: ...
+
+
+def audit(books: Books, tables: list[Holder]) -> None:
+    """Raise AuditError for the first law that does not hold."""
+    for law in LAWS:
+        for detail in law(books, tables):
+            raise AuditError((law.__doc__ or "").rstrip("."), detail)
+
+
+def tables_are_listed(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """Every table is of this pool, named once, and names blocks that exist."""
+    if len({id(table) for table in tables}) < len(tables):
+        yield "a table is listed twice"
+    for table in tables:
+        if table.pool is not books:
+            yield "a table of another pool"
+        if not all(0 <= id < books.num_blocks for id in table.blocks):
+            yield f"an unknown block in {table.blocks}"
+        if len(set(table.blocks)) < len(table.blocks):
+            yield f"a block twice in {table.blocks}"
+
+
+def states_are_distinct(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """Every block is free, held or cached, and in one state only."""
+    del tables
+    if len(books.blocks) != books.num_blocks:
+        yield f"{len(books.blocks)} blocks instead of {books.num_blocks}"
+    if not all(block.id == place for place, block in enumerate(books.blocks)):
+        yield "a block is not in its place"
+    free = set(books.free)
+    if len(free) < len(books.free):
+        yield "a block is in the free list twice"
+    for block in books.blocks:
+        held = block.owners > 0 or bool(block.pins)
+        if (block.id in free) + held + (block.id in books.cached) != 1:
+            yield f"{block}: free {block.id in free}, cached {block.id in books.cached}"
+    if not all(books.blocks[id] is block for id, block in books.cached.items()):
+        yield "a cached block under another's id"
+
+
+def counts_are_references(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A block's owners and pins are the tables and copies in flight that refer to it."""
+    owners = Counter(id for table in tables for id in table.blocks)
+    pins: dict[int, list[int]] = {}
+    for table in tables:
+        if table.source is not None:
+            pins.setdefault(table.source.id, []).append(table.length % books.block_size)
+    for block in books.blocks:
+        expected = sorted(pins.get(block.id, []))
+        if block.owners != owners[block.id] or sorted(block.pins) != expected:
+            yield f"{block}: {owners[block.id]} tables, copies of {expected} slots"
+
+
+def free_is_blank(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A free block remembers nothing."""
+    del tables
+    for id in books.free:
+        block = books.blocks[id]
+        if block.tokens or block.parent is not None or block.serial or block.key:
+            yield f"{block}"
+
+
+def index_is_exact(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A key leads to the published block that bears it, and what is cached is published."""
+    del tables
+    for key, block in books.index.keys.items():
+        if block.key != key or not block.serial or books.blocks[block.id] is not block:
+            yield f"{block} under a key that is not its own"
+        if len(block.tokens) != books.block_size:
+            yield f"{block} is published and not full"
+    serials = [block.serial for block in books.blocks if block.serial]
+    if len(set(serials)) < len(serials):
+        yield "a serial was given twice"
+    for block in books.cached.values():
+        if not books.index.holds(block):
+            yield f"{block} is cached and cannot be found"
+    if not books.sharing and (books.index.keys or books.index.open or books.index.announced):
+        yield "something can be found in a pool that does not share"
+
+
+def keys_are_hashes(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A published block's key is the hash of its parent's key and its tokens."""
+    del tables
+    keys = {block.serial: block.key for block in books.blocks if block.serial}
+    for block in books.index.keys.values():
+        parent = block.parent
+        # A parent that was displaced may be gone; its children can then not be reached either.
+        above = books.chain.root(parent) if isinstance(parent, bytes) else keys.get(parent or 0)
+        if above is not None and books.chain.extend(above, block.tokens) != block.key:
+            yield f"{block}"
+
+
+def children_are_exact(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """The children of a parent are its published blocks, in order, and its exposed open ones."""
+    del tables
+    index = books.index
+    for parent, entries in index.sealed.items():
+        for tokens, block in entries:
+            if block.parent != parent or block.tokens is not tokens or not index.holds(block):
+                yield f"{block} among the sealed children of {parent!r}"
+        if not entries or any(left[0] >= right[0] for left, right in pairwise(entries)):
+            yield f"the sealed children of {parent!r} are not in order"
+    if sum(map(len, index.sealed.values())) != len(index.keys):
+        yield "a published block is no child of its parent"
+    for parent, siblings in index.open.items():
+        for id, block in siblings.items():
+            if block.parent != parent or block.serial or books.blocks[id] is not block:
+                yield f"{block} among the open children of {parent!r}"
+    exposed = sum(block.parent is not None and not block.serial for block in books.blocks)
+    if sum(map(len, index.open.values())) != exposed or not all(index.open.values()):
+        yield "an exposed block is no child of its parent"
+
+
+def tables_are_paths(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A table has the blocks for its tokens and no more, each full but the last, each the child of
+    the one before."""
+    size = books.block_size
+    for table in tables:
+        covered = table.length + (table.reserved or 0)
+        if table.length < 0 or len(table.blocks) != -(-covered // size):
+            yield f"{table.blocks} for {table.length} tokens and {table.reserved} reserved"
+            return
+        above: Identity = table.scope
+        for number in range(-(-table.length // size)):
+            block = books.blocks[table.blocks[number]]
+            counted = min(table.length - number * size, size)
+            if len(block.tokens) < counted:
+                yield f"{block} counts for {counted} tokens"
+            if books.sharing and not is_child(block, above, table):
+                yield f"{block} after {above!r}"
+            if books.sharing and counted == size and not block.serial:
+                yield f"{block} is full and was never published"
+            above = block.serial
+        tail = books.blocks[table.blocks[table.length // size]] if table.length % size else None
+        if table.tail is not tail and (tail is not None or table.tail.id >= 0):
+            yield f"{table.tail} is not the tail of {table.blocks}"
+
+
+def is_child(block: Block, above: Identity, table: Holder) -> bool:
+    """True too for a copy's target, which becomes its parent's child when the step commits."""
+    target = table.source is not None and block is table.tail
+    return block.parent is None if target else block.parent == above
+
+
+def steps_are_private(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """What a step will write is counted by no other table, read by no copy and cannot be found."""
+    size = books.block_size
+    written: dict[int, int] = {}  # block -> its first slot that will be written
+    for table in tables:
+        if table.reserved is None and (table.taken or table.source is not None):
+            yield f"{table.blocks}: something taken outside a step"
+        first = table.length // size
+        for number in range(first, len(table.blocks) if table.reserved else first):
+            block = books.blocks[table.blocks[number]]
+            start = max(table.length - number * size, 0)
+            if block.serial or max(block.pins, default=0) > start or len(block.tokens) != start:
+                yield f"{block} is written from slot {start} on"
+            if block.id in written or (not start and (block.owners > 1 or block.parent)):
+                yield f"{block} is written from its start on and is not its writer's alone"
+            written[block.id] = start
+    for table in tables:
+        for number, id in enumerate(table.blocks):
+            if min(table.length - number * size, size) > written.get(id, size):
+                yield f"slots of block {id} are counted from {written[id]} on and will be written"
+
+
+def announcements_are_live(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """What is announced is announced by a live table, and lies past its length."""
+    said = Counter[tuple[int, bytes]]()
+    for table in tables:
+        if table.route is not None:
+            said.update((id(table.route), key) for key in table.route.announced.values())
+            if min(table.route.announced, default=table.length) < table.length // books.block_size:
+                yield f"{sorted(table.route.announced)} announced at {table.length} tokens"
+    noted = Counter[tuple[int, bytes]]()
+    for key, routes in books.index.announced.items():
+        noted.update((id(route), key) for route in routes)
+        if not routes:
+            yield "an empty announcement"
+    if said != noted:
+        yield f"{sum(said.values())} blocks announced, {sum(noted.values())} noted"
+
+
+def descendants_go_first(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A cached block is reused before the blocks it builds on."""
+    del tables
+    places = {block.serial: place for place, block in enumerate(books.cached.values())}
+    for place, block in enumerate(books.cached.values()):
+        if isinstance(block.parent, int) and places.get(block.parent, place + 1) < place:
+            yield f"{block} is reused after its parent"
+
+
+LAWS = (
+    tables_are_listed,
+    states_are_distinct,
+    counts_are_references,
+    free_is_blank,
+    index_is_exact,
+    keys_are_hashes,
+    children_are_exact,
+    tables_are_paths,
+    steps_are_private,
+    announcements_are_live,
+    descendants_go_first,
+)

@@ -1,0 +1,34 @@
+"""The keys of full blocks: a chain of hashes over token ids. Knows bytes, no block and no table.
+
+`key(block) = xxh3_128(seed, key of the block before it, token ids)`, and before the first block
+stands a root made of the fingerprint (model, dtype, layout) and the scope (tenant). xxh3 is fast,
+neither secret nor collision-proof: a key only says where to look, and whoever looks compares the
+token ids and the identity of the parent too (`PrefixIndex.find`).
+"""
+
+import secrets
+from array import array
+
+from xxhash import xxh3_128_digest
+
+SEED_BITS = 64
+
+
+class KeyChain:
+    """Makes keys. Two chains agree only if seed and fingerprint agree."""
+
+    __slots__ = ("_fingerprint", "_seed")
+
+    def __init__(self, seed: int | None, fingerprint: bytes) -> None:
+        """Without a seed a random one is drawn, so that nobody outside can prepare collisions."""
+        self._seed = secrets.randbits(SEED_BITS) if seed is None else seed % (1 << SEED_BITS)
+        self._fingerprint = xxh3_128_digest(fingerprint, self._seed)
+
+    def root(self, scope: bytes) -> bytes:
+        """The key before the first block. The fingerprint is hashed to a fixed width first, so
+        that no fingerprint and scope can be read as another pair."""
+        return xxh3_128_digest(self._fingerprint + scope, self._seed)
+
+    def extend(self, parent: bytes, tokens: list[int]) -> bytes:
+        """The key of a full block of `tokens` after the block (or root) with the key `parent`."""
+        return xxh3_128_digest(parent + array("q", tokens).tobytes(), self._seed)

@@ -1,0 +1,65 @@
+"""The arguments of a program's call against its signature: names, counts and simple types."""
+
+from collections.abc import Mapping
+from inspect import Parameter, Signature
+from typing import Any, get_origin
+
+from ramet.errors import ArgumentError, near_miss, shown
+from ramet.expressions import Expression
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "list": (list, tuple),
+    "dict": (dict,),
+}
+
+
+def fit(
+    name: str, signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Every parameter with its argument or its default; `ArgumentError` where they do not fit.
+
+    What `*rest` or `**rest` took stands under its name, as a tuple or a dictionary.
+    """
+    check_names(name, signature, kwargs)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise ArgumentError(f"{name}{signature}: {error}") from None
+    for parameter, value in bound.arguments.items():
+        check_type(name, signature.parameters[parameter], value)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def check_names(name: str, signature: Signature, kwargs: Mapping[str, Any]) -> None:
+    """Refuse a keyword that is no parameter, unless the program takes any."""
+    parameters = signature.parameters
+    if any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    for keyword in kwargs:
+        if keyword not in parameters:
+            hint = near_miss(keyword, parameters)
+            raise ArgumentError(f"{name}{signature}: no parameter {keyword!r}{hint}")
+
+
+def check_type(name: str, parameter: Parameter, value: object) -> None:
+    """Refuse a value that is not of a simple annotated type; lazy values are taken on trust."""
+    allowed = _TYPES.get(_type_name(parameter.annotation))
+    rest = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    if allowed is None or rest or isinstance(value, Expression):
+        return
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        kind = _type_name(parameter.annotation)
+        raise ArgumentError(f"{name}: {parameter.name} must be {kind}, not {shown(value)}")
+
+
+def _type_name(annotation: object) -> str:
+    """`list` for `list`, `list[str]` and `"list"`, which is what a postponed annotation is."""
+    if isinstance(annotation, str):
+        return annotation.partition("[")[0]
+    kind = get_origin(annotation) or annotation
+    return kind.__name__ if isinstance(kind, type) and kind.__module__ == "builtins" else ""

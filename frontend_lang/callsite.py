@@ -1,0 +1,32 @@
+"""Where in a person's file the running statement stands. Knows frames, and which files are ours."""
+
+import linecache
+import sys
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+
+from ramet.errors import Span
+
+_OURS = str(Path(__file__).parent)
+
+
+def callsite() -> Span | None:
+    """The place of the innermost call that does not lie in this package; None if there is none."""
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return None if frame is None else _place(frame)
+
+
+def _place(frame: FrameType) -> Span:
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    positions = frame.f_code.co_positions()
+    # two bytes an instruction; a column counts bytes from 0, or is None
+    column = next(islice(positions, frame.f_lasti // 2, None))[2] or 0
+    return Span(file, line, _characters(file, line, column) + 1)
+
+
+def _characters(file: str, line: int, column: int) -> int:
+    text = linecache.getline(file, line)
+    return column if text.isascii() else len(text.encode()[:column].decode(errors="ignore"))

@@ -1,0 +1,49 @@
+"""The engine that `program.run(...)` uses when nobody names one. Knows no engine by name."""
+
+# ruff: noqa: ANN401 - arguments and results may be anything.
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar, Token
+from typing import Any, Protocol
+
+from ramet.errors import NoRunner
+
+
+class Runner(Protocol):
+    """What can run programs; `program` is positional so that a parameter may have that name."""
+
+    def run(self, program: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run once with these arguments."""
+        ...
+
+    def run_batch(self, program: Any, arguments: Sequence[Mapping[str, Any]], /) -> Any:
+        """Run once for each mapping of arguments."""
+        ...
+
+    def stream(self, program: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run once, and hand out what is written while it is written."""
+        ...
+
+
+_default: ContextVar[Runner] = ContextVar("ramet_default_runner")
+
+
+def set_default(runner: Runner) -> Token[Runner]:
+    """Make it the default in this context, until `reset` is called with the token."""
+    return _default.set(runner)
+
+
+def reset(token: Token[Runner]) -> None:
+    """Go back to what was the default before the token was made."""
+    _default.reset(token)
+
+
+def default_runner(program: str) -> Runner:
+    """The default of this context, or `NoRunner` for the program of that name."""
+    try:
+        return _default.get()
+    except LookupError:
+        raise NoRunner(
+            f"no engine to run {program!r} with: call it inside `with engine:`, "
+            f"or use engine.run({program}, ...)"
+        ) from None

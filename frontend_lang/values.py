@@ -1,0 +1,113 @@
+"""The values of a run, as the body of a program sees them: lazy until something looks.
+
+Joined with `+` a value stays lazy and becomes a dependency of the graph. Whatever looks at it (a
+comparison, an f-string, a length) asks the recorder, which waits in a run and refuses in a trace,
+and then works on the real value; nothing stands for a value inside a string.
+"""
+
+# ruff: noqa: ANN401 - a value may be anything.
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+from ramet.callsite import callsite
+from ramet.errors import AppendError, near_miss
+from ramet.expressions import Expression, Sum, Term
+from ramet.nodes import ATTRIBUTES, Part, Ref
+from ramet.recorder import Recorder
+
+
+class Value(Expression):
+    """What a node binds, or one of its `ATTRIBUTES`; those are lazy values themselves."""
+
+    __slots__ = ("_recorder", "_ref")
+
+    def __init__(self, recorder: Recorder, ref: Ref) -> None:
+        self._recorder = recorder
+        self._ref = ref
+
+    def ref_for(self, recorder: Recorder) -> Ref:
+        """How a node of that recorder refers to this value."""
+        if recorder is not self._recorder:
+            raise AppendError("this value belongs to another run of a program", callsite())
+        return self._ref
+
+    def look(self) -> Any:
+        """The value itself."""
+        if self._ref.attribute is None:
+            return self._recorder.read(self._ref.node)
+        return getattr(self._recorder.info(self._ref.node), self._ref.attribute)
+
+    def __getattr__(self, name: str) -> Any:
+        if self._ref.attribute is not None and name[0] != "_":
+            return getattr(self.look(), name)
+        if name in ATTRIBUTES:
+            return Value(self._recorder, Ref(self._ref.node, name))
+        return super().__getattr__(name)
+
+    def __repr__(self) -> str:
+        attribute = "" if self._ref.attribute is None else f".{self._ref.attribute}"
+        return f"<value of node {self._ref.node}{attribute}>"
+
+    def __add__(self, other: Any) -> Any:
+        return super().__add__(other) if _is_term(other) else self.look() + other
+
+    def __radd__(self, other: Any) -> Any:
+        return super().__radd__(other) if _is_term(other) else other + self.look()
+
+
+def parts_for(terms: Iterable[Term], recorder: Recorder) -> tuple[Part, ...]:
+    """Texts and values as the parts of a node of that recorder; empty texts are left out."""
+    parts = (t.ref_for(recorder) if isinstance(t, Value) else str(t) for t in terms)
+    return tuple(part for part in parts if part != "")
+
+
+def _is_term(other: object) -> bool:
+    return isinstance(other, str | Expression)
+
+
+class Gathered:
+    """One variable over the branches of a fork: a list whose length is known without waiting.
+
+    An index gives the lazy value; iterating, comparing and `in` look at all of them.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        self.values = tuple(values)
+
+    def join(self, separator: str) -> Sum:
+        """The values as one lazy text, with the separator between them."""
+        row: list[Term] = []
+        for value in self.values:
+            row += [separator, value]
+        return Sum(tuple(row[1:]))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Gathered": ...
+    def __getitem__(self, index: int | slice) -> "Value | Gathered":
+        if isinstance(index, slice):
+            return Gathered(self.values[index])
+        return self.values[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value.look() for value in self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Gathered) else other)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __getattr__(self, name: str) -> "Gathered":
+        if name in ATTRIBUTES:
+            return Gathered([getattr(value, name) for value in self.values])
+        raise AttributeError(f"a list of values has no {name!r}{near_miss(name, ATTRIBUTES)}")
+
+    def __repr__(self) -> str:
+        return f"<values of nodes {[*map(repr, self.values)]}>"

@@ -1,0 +1,65 @@
+"""The protocol of an attention backend, and the one place that chooses one."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ramet.kernels.layout import KVCache, Step
+
+
+class Backend(Protocol):
+    """What runs attention over one key/value cache. A plan is valid for the step it was made of."""
+
+    cache: KVCache
+
+    def plan(self, step: Step) -> Any:  # noqa: ANN401 - each backend has a plan of its own
+        """Work out, once a step, what every layer will repeat."""
+        ...
+
+    def write(self, plan: Any, layer: int, key: Tensor, value: Tensor) -> None:  # noqa: ANN401
+        """Store `[T, kv_heads, head_dim]` keys and values in the step's slots."""
+        ...
+
+    def attend(
+        self,
+        plan: Any,  # noqa: ANN401
+        layer: int,
+        query: Tensor,
+        *,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:
+        """Causal attention of `query` over each sequence's own context.
+
+        Args:
+            query: `[T, heads, head_dim]`; `heads` is a multiple of the cache's `kv_heads` (GQA:
+                query head h reads key head `h // (heads // kv_heads)`).
+            scale: multiplies the scores.
+            window: a token sees itself and the `window - 1` tokens before it (sliding window).
+            softcap: scores become `softcap * tanh(scores / softcap)` (Gemma 2, section 2).
+
+        Returns:
+            `[T, heads, head_dim]`, in the query's dtype.
+        """
+        ...
+
+    def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
+        """Perform `(source, target, tokens)` copies in every layer; no target is a source."""
+        ...
+
+
+def backend_for(cache: KVCache) -> Backend:
+    """The backend for the device the cache lies on.
+
+    Raises:
+        ValueError: no backend serves that device.
+    """
+    device: torch.device = cache.layout.device
+    if device.type == "cpu":
+        from ramet.kernels.cpu import CpuBackend
+
+        return CpuBackend(cache)
+    raise ValueError(f"no attention backend for device {device}; use device='cpu'")

@@ -1,0 +1,63 @@
+"""Where keys and values lie, and what a backend is told about a step. Shapes, no arithmetic."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class KVLayout:
+    """The shape of a key/value cache."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    num_blocks: int
+    block_size: int
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def slots(self) -> int:
+        """Slots a token can be written to: block `b` holds slots `b * block_size` and on."""
+        return self.num_blocks * self.block_size
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes that one block takes over all layers, keys and values."""
+        numbers = self.layers * 2 * self.kv_heads * self.block_size * self.head_dim
+        return numbers * self.dtype.itemsize
+
+
+class KVCache:
+    """The keys and values of every block.
+
+    `data` is `[layers, 2, kv_heads, slots + 1, head_dim]`: a block of one head is contiguous, and
+    a head's slots are rows of one matrix, so a gather of any slots is one indexed read. The last
+    slot is the *null slot*: always zero, never written. Padding points there, so that masked
+    positions contribute 0 · 0 and never 0 · NaN from whatever a free block was left with.
+    """
+
+    def __init__(self, layout: KVLayout) -> None:
+        shape = (layout.layers, 2, layout.kv_heads, layout.slots + 1, layout.head_dim)
+        self.layout = layout
+        self.data = torch.zeros(shape, dtype=layout.dtype, device=layout.device)
+
+    @property
+    def null_slot(self) -> int:
+        return self.layout.slots
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One varlen batch over `S` sequences and `T` query tokens; integer tensors on the CPU."""
+
+    query_starts: Tensor  # [S + 1] int64; sequence i owns query rows starts[i] … starts[i + 1]
+    contexts: Tensor  # [S] int64; tokens in context at the last query token, that one included
+    block_tables: Tensor  # [S, M] int64; unused entries are -1 and never read
+    slots: Tensor  # [T] int64; where a token's key and value go, -1 where they already are
+
+    @property
+    def tokens(self) -> int:
+        return int(self.query_starts[-1])

@@ -1,0 +1,59 @@
+"""How an engine is set up. The only reader of the environment."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ramet.runtime.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Settings of one engine, fixed for its life.
+
+    Raises:
+        EngineError: a value is out of range; the field is named.
+    """
+
+    model: str = "smollm2-135m"  # embedded name, directory, .gguf file or hub id
+    dtype: str = "float32"  # of weights, activations and cache: float32, bfloat16, float16
+    device: str = "cpu"
+    block_size: int = 16  # tokens a block holds
+    num_blocks: int | None = None  # None: as many as a quarter of the free memory holds, ≤ 4 GiB
+    sharing: bool = True  # find and share equal prefixes; forks share either way
+    step_tokens: int = 1024  # most tokens one forward pass runs over
+    prefill_chunk: int | None = None  # most prompt tokens of one sequence in a step
+    max_sequences: int = 256  # most sequences in a step
+    max_context: int | None = None  # lower than the model's own context, if set
+    seed: int = 0  # of programs that set none
+    cache_dir: Path | None = None  # converted models; None: $RAMET_CACHE or ~/.cache/ramet
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "step_tokens", "max_sequences"):
+            self._at_least_one(name, getattr(self, name))
+        for name in ("num_blocks", "prefill_chunk", "max_context"):
+            if getattr(self, name) is not None:
+                self._at_least_one(name, getattr(self, name))
+        if self.device != "cpu":
+            raise EngineError(f"device: {self.device!r} is not supported; expected 'cpu'")
+
+    @staticmethod
+    def _at_least_one(name: str, value: int) -> None:
+        if value < 1:
+            raise EngineError(f"{name}: {value} is out of range; expected 1 or more")
+
+    @property
+    def models(self) -> Path:
+        """The folder of converted models."""
+        if self.cache_dir is not None:
+            return self.cache_dir
+        if folder := os.environ.get("RAMET_CACHE"):
+            return Path(folder)
+        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ramet"
+
+    def blocks(self, block_bytes: int) -> int:
+        """How many blocks of that many bytes the pool gets."""
+        if self.num_blocks is not None:
+            return self.num_blocks
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return max(64, min(4 << 30, free // 4) // block_bytes)

@@ -1,0 +1,336 @@
+"""The loop: schedule, run, commit, draw, tell. Synchronous, one thread, token ids only.
+
+Sequences are opened, extended, forked and closed at once; tasks on them run when `step` is called,
+and each tells its `on_done` when it ended, in whatever way. A step is reserve → run → commit: one
+that raises is rolled back, fails the tasks that were in it and nobody else.
+"""
+
+from collections.abc import Callable, Sequence as Tokens
+from dataclasses import dataclass
+from itertools import count
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ramet.cache import BlockPool, BlockTable, CacheStats
+from ramet.params import SamplingParams
+from ramet.runtime.batch import Batch, Entry
+from ramet.runtime.config import EngineConfig
+from ramet.runtime.errors import (
+    Aborted,
+    CapacityError,
+    ContextLengthError,
+    EngineError,
+    GenerationError,
+    PromptError,
+    StepError,
+)
+from ramet.runtime.models import Model
+from ramet.runtime.runner import Runner
+from ramet.runtime.sampling import Draw, Sampler, SamplingRow
+from ramet.runtime.scheduler import Scheduler
+from ramet.runtime.sequence import Generation, Scoring, Sequence, Task
+from ramet.runtime.text import TextStream
+from ramet.runtime.tokenizer import Tokenizer
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Counters since the engine started, and what it holds now."""
+
+    steps: int  # forward passes that were committed
+    failed_steps: int  # that raised and were rolled back
+    tokens: int  # tokens run through the model
+    preemptions: int
+    waiting: int  # tasks now
+    running: int
+    sequences: int  # open now, idle ones too
+    cache: CacheStats
+
+
+class EngineCore:
+    """One model, one block pool, one scheduler."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, config: EngineConfig) -> None:
+        shape = model.shape
+        self.model = model
+        self.tokenizer = tokenizer
+        self.context = min(shape.context, config.max_context or shape.context)
+        block_bytes = (
+            shape.layers * 2 * shape.kv_heads * shape.head_dim * shape.dtype.itemsize
+        ) * config.block_size
+        blocks = config.blocks(block_bytes)
+        fingerprint = f"{shape.name}:{shape.dtype}:{config.block_size}".encode()
+        self.pool = BlockPool(
+            blocks, config.block_size, fingerprint=fingerprint, sharing=config.sharing
+        )
+        self.runner = Runner(model, blocks, config.block_size)
+        self.scheduler = Scheduler(
+            self.pool,
+            step_tokens=config.step_tokens,
+            chunk=config.prefill_chunk,
+            max_sequences=config.max_sequences,
+        )
+        self._sampler = Sampler()
+        self._sequences: dict[Sequence, None] = {}
+        self._ids = count()
+        self._ended: list[Task] = []
+        self._steps = self._failed = self._tokens = self._preemptions = 0
+
+    # -- sequences
+
+    def open(self, tokens: Tokens[int] = (), scope: bytes = b"") -> Sequence:
+        """A new context over these tokens; nothing is computed yet."""
+        sequence = Sequence(list(tokens), BlockTable(self.pool, scope))
+        self._sequences[sequence] = None
+        return sequence
+
+    def fork(self, sequence: Sequence) -> Sequence:
+        """A context that shares all blocks of an idle one. No tensor work."""
+        assert sequence.idle and not sequence.closed, "only an idle sequence is forked"
+        child = Sequence(list(sequence.tokens), sequence.table.fork())
+        self._sequences[child] = None
+        self.scheduler.rest(child)
+        return child
+
+    def close(self, sequence: Sequence) -> None:
+        """Give all blocks back; a task on it is aborted. Closing twice is fine."""
+        if sequence.closed:
+            return
+        sequence.closed = True
+        if sequence.task is not None:
+            self.abort(sequence.task)
+        self.scheduler.forget(sequence)
+        sequence.table.release()
+        del self._sequences[sequence]
+
+    # -- tasks
+
+    def generate(
+        self,
+        sequence: Sequence,
+        params: SamplingParams,
+        *,
+        key: int,
+        on_done: Callable[[Task], None],
+        on_text: Callable[[str], None] | None = None,
+    ) -> Generation:
+        """Draw tokens after an idle sequence and append them; `key` is `sample_key`'s.
+
+        Raises:
+            PromptError: the sequence has no token to start from.
+            ContextLengthError: it leaves no room in the context.
+            CapacityError: with `max_tokens` more it would never fit the pool.
+        """
+        self._check_tokens(sequence.tokens)
+        prompt = len(sequence.tokens)
+        if prompt >= self.context:
+            raise ContextLengthError(prompt, self.context)
+        limit = min(params.max_tokens, self.context - prompt)
+        self._check_room(prompt + limit)
+        row = SamplingRow(
+            params,
+            key=key,
+            vocab_size=self.model.shape.vocab,
+            prompt=sequence.tokens,
+            eos_ids=self.eos,
+        )
+        task = Generation(
+            id=next(self._ids),
+            sequence=sequence,
+            prompt=prompt,
+            on_done=on_done,
+            row=row,
+            text=TextStream(self.tokenizer, params, sequence.tokens),
+            eos=self.eos,
+            limit=limit,
+            on_text=on_text,
+        )
+        return self._submit(task)
+
+    def score(
+        self, sequence: Sequence, start: int, *, on_done: Callable[[Task], None]
+    ) -> Scoring:
+        """Log-probability of each of an idle sequence's tokens from `start` on, given those before.
+
+        With `start` at the end nothing is scored, and the sequence is just computed.
+
+        Raises:
+            PromptError, ContextLengthError, CapacityError: as for `generate`.
+        """
+        self._check_tokens(sequence.tokens)
+        assert 1 <= start <= len(sequence.tokens), "the first token has nothing before it"
+        if len(sequence.tokens) > self.context:
+            raise ContextLengthError(len(sequence.tokens), self.context)
+        self._check_room(len(sequence.tokens))
+        task = Scoring(
+            id=next(self._ids),
+            sequence=sequence,
+            prompt=len(sequence.tokens),
+            on_done=on_done,
+            start=start,
+        )
+        return self._submit(task)
+
+    def abort(self, task: Task) -> None:
+        """End a task now; it gets `Aborted` as its error. Fine at any moment, and twice."""
+        if not task.done:
+            self._end(task, Aborted("the request was cancelled"))
+
+    @property
+    def eos(self) -> frozenset[int]:
+        return self.tokenizer.eos_ids | self.model.shape.eos
+
+    # -- the loop
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self.scheduler.running or self.scheduler.waiting or self._ended)
+
+    def step(self) -> None:
+        """Run one batch and tell the tasks that ended."""
+        batch = self.scheduler.schedule()
+        if batch is not None:
+            logits = self._run(batch)
+            if logits is not None:
+                self._advance(batch, logits)
+        self._tell()
+
+    def _run(self, batch: Batch) -> Tensor | None:
+        """Logits of the batch, or None if it failed and is undone."""
+        try:
+            logits = self.runner.run(batch)
+        except Exception as error:
+            self.scheduler.rollback(batch)
+            self._failed += 1
+            for entry in batch.entries:
+                failure = StepError(f"the forward pass raised {type(error).__name__}: {error}")
+                failure.__cause__ = error
+                self._end(entry.task, failure)
+            return None
+        self.scheduler.commit(batch)
+        self._steps += 1
+        self._tokens += batch.tokens
+        return logits
+
+    def _advance(self, batch: Batch, logits: Tensor) -> None:
+        """Hand each entry the logits it wanted."""
+        drawing: list[tuple[int, Generation]] = []
+        row = 0
+        for entry in batch.entries:
+            rows = range(row, row + entry.outputs)
+            row = rows.stop
+            if isinstance(entry.task, Generation):
+                drawing += [(each, entry.task) for each in rows]
+            elif isinstance(entry.task, Scoring):
+                self._score(entry.task, entry, logits[rows.start : rows.stop])
+        if drawing:
+            self._draw(drawing, logits)
+
+    def _draw(self, drawing: list[tuple[int, Generation]], logits: Tensor) -> None:
+        if len(drawing) < len(logits):
+            logits = logits[torch.tensor([row for row, _ in drawing])]
+        rows: list[SamplingRow] = [task.row for _, task in drawing]
+        positions = [len(task.sequence.tokens) for _, task in drawing]
+        draws = self._sampler.sample(logits, rows, positions)
+        for (_, task), draw in zip(drawing, draws, strict=True):
+            self._accept(task, draw)
+
+    def _accept(self, task: Generation, draw: Draw) -> None:
+        """One request's own exception boundary."""
+        try:
+            if draw.error is not None:
+                raise draw.error
+            if not task.accept(draw):
+                return
+        except EngineError as error:
+            self._end(task, error)
+        except Exception as error:
+            failure = GenerationError(f"{type(error).__name__}: {error}")
+            failure.__cause__ = error
+            self._end(task, failure)
+        else:
+            self._end(task)
+
+    def _score(self, task: Scoring, entry: Entry, logits: Tensor) -> None:
+        if len(logits):
+            first = entry.end - len(logits) + 1
+            targets = torch.tensor(task.sequence.tokens[first : first + len(logits)])
+            logprobs = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
+            task.logprobs += logprobs.tolist()
+        if task.cursor == task.end:
+            self._end(task)
+
+    def _submit(self, task: AnyTask) -> AnyTask:
+        assert task.sequence.idle and not task.sequence.closed, "one task at a time"
+        task.sequence.task = task
+        self.scheduler.submit(task)
+        return task
+
+    def _end(self, task: Task, error: EngineError | None = None) -> None:
+        """The task is over; its sequence is idle and holds what belongs to it."""
+        sequence = task.sequence
+        task.done = True
+        task.error = error
+        if isinstance(task, Generation):
+            task.usage.generated = len(task.drawn)
+            kept = task.kept if error is None else len(task.drawn)
+            del sequence.tokens[task.prompt + kept :]
+        sequence.table.truncate(min(sequence.table.length, len(sequence.tokens)))
+        sequence.task = None
+        self._preemptions += task.usage.preemptions
+        self.scheduler.remove(task)
+        self._ended.append(task)
+
+    def _tell(self) -> None:
+        """Outside the bookkeeping, since whoever is told may submit, abort and close."""
+        ended, self._ended = self._ended, []
+        for task in ended:
+            task.on_done(task)
+
+    # -- checks
+
+    def _check_tokens(self, tokens: list[int]) -> None:
+        if not tokens:
+            raise PromptError("there is no text to continue: the prompt is empty")
+        vocab = self.model.shape.vocab
+        if not 0 <= min(tokens) <= max(tokens) < vocab:
+            wrong = next(token for token in tokens if not 0 <= token < vocab)
+            raise PromptError(f"token {wrong} is not in the vocabulary, which has {vocab} tokens")
+
+    def _check_room(self, tokens: int) -> None:
+        """One block more than the tokens fill: a shared tail may have to be copied."""
+        needed = -(-tokens // self.pool.block_size) + 1
+        if needed > self.pool.num_blocks:
+            raise CapacityError(tokens, needed, self.pool.num_blocks)
+
+    def audit(self) -> None:
+        """Check every bookkeeping law, in time linear in blocks and references.
+
+        Raises:
+            AuditError: names the law and who broke it.
+        """
+        self.pool.audit([sequence.table for sequence in self._sequences])
+        tasks = [*self.scheduler.waiting, *self.scheduler.running]
+        assert all(task.sequence.task is task for task in tasks), "a task and its sequence agree"
+        assert len(set(tasks)) == len(tasks), "a task waits or runs, once"
+        busy = {task.sequence for task in tasks}
+        assert busy <= self._sequences.keys(), "a task's sequence is open"
+        assert not busy & self.scheduler.idle.keys(), "an idle sequence has no task"
+        assert self.scheduler.idle.keys() <= self._sequences.keys(), "an idle sequence is open"
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            steps=self._steps,
+            failed_steps=self._failed,
+            tokens=self._tokens,
+            preemptions=self._preemptions,
+            waiting=len(self.scheduler.waiting),
+            running=len(self.scheduler.running),
+            sequences=len(self._sequences),
+            cache=self.pool.stats(),
+        )

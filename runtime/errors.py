@@ -1,0 +1,78 @@
+"""Everything that can go wrong while a program runs, as one tree.
+
+    RametError                      (ramet.errors)
+    └── EngineError
+        ├── ModelError              unknown model, architecture or dtype; unreadable weights
+        ├── RequestError            the request itself is wrong; nothing was computed
+        │   ├── PromptError         text that cannot be encoded, or nothing to start from
+        │   ├── ContextLengthError  longer than the model's context
+        │   └── CapacityError       would never fit the block pool, however long it waited
+        ├── GenerationError         this request failed while running
+        │   ├── SamplingError       no token can be drawn (NaN or infinite logits, all masked)
+        │   ├── StepError           the forward pass of its step raised
+        │   └── Aborted             it was cancelled
+        └── EngineClosed            the engine was shut down
+"""
+
+from ramet.errors import RametError
+
+
+class EngineError(RametError):
+    """Base of what the runtime raises."""
+
+
+class ModelError(EngineError):
+    """A model that cannot be found, read or run."""
+
+
+class RequestError(EngineError):
+    """The request is wrong; it was refused before anything was computed."""
+
+
+class PromptError(RequestError):
+    """A prompt that cannot be turned into tokens, or an empty one."""
+
+
+class ContextLengthError(RequestError):
+    """The prompt leaves no room in the model's context."""
+
+    def __init__(self, prompt: int, context: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt} tokens, but the model's context holds {context} "
+            "and one must be left to generate; shorten the prompt"
+        )
+        self.prompt = prompt
+        self.context = context
+
+
+class CapacityError(RequestError):
+    """The request needs more blocks than the whole pool has."""
+
+    def __init__(self, tokens: int, needed: int, blocks: int) -> None:
+        super().__init__(
+            f"{tokens} tokens (prompt plus max_tokens) need {needed} blocks, but the pool has "
+            f"{blocks}; lower max_tokens, shorten the prompt or give the engine more blocks"
+        )
+        self.tokens = tokens
+        self.needed = needed
+        self.blocks = blocks
+
+
+class GenerationError(EngineError):
+    """A request that was running and cannot go on; the others are not touched."""
+
+
+class SamplingError(GenerationError):
+    """No token can be drawn from these logits."""
+
+
+class StepError(GenerationError):
+    """The forward pass raised; everything it had reserved was given back."""
+
+
+class Aborted(GenerationError):
+    """The request was cancelled."""
+
+
+class EngineClosed(EngineError):
+    """The engine is shut down and takes no more work."""

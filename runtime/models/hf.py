@@ -1,0 +1,141 @@
+"""Any transformers causal language model, with its attention replaced by ours.
+
+transformers looks an attention function up by name; ours is registered once as `ramet`, and finds
+the step to run in among the keyword arguments, which models hand down to their attention. So no
+state is shared between engines, and a model that does not hand them down is refused when loaded.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers.masking_utils import AttentionMaskInterface
+
+from ramet.runtime.errors import ModelError
+from ramet.runtime.models.model import ModelShape, PagedAttention
+
+NAME = "ramet"
+ARGUMENT = "ramet_attention"
+
+
+def paged_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **arguments: Any,  # noqa: ANN401 - whatever else a model passes
+) -> tuple[Tensor, None]:
+    """transformers' attention function over `[1, heads, T, head_dim]`; gives `[1, T, heads, …]`."""
+    attend = arguments.get(ARGUMENT)
+    if attend is None:
+        raise ModelError(f"{type(module).__name__} does not pass arguments on to its attention")
+    if arguments.get("s_aux") is not None:
+        raise ModelError(f"{type(module).__name__} has attention sinks, which are not supported")
+    rows = [part[0].transpose(0, 1) for part in (query, key, value)]
+    out = attend(
+        module.layer_idx,
+        *(part.contiguous() for part in rows),
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        window=sliding_window,
+        softcap=softcap,
+    )
+    return out.unsqueeze(0), None
+
+
+def no_mask(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - transformers' signature
+    """The causal rule is in the paged attention; there is no mask to build."""
+
+
+AttentionInterface.register(NAME, paged_attention)
+AttentionMaskInterface.register(NAME, no_mask)
+
+
+class HuggingFaceModel:
+    """A transformers model that runs varlen batches over the block cache."""
+
+    def __init__(self, module: nn.Module, shape: ModelShape) -> None:
+        self.shape = shape
+        self._module = module
+        self._selects_rows = "logits_to_keep" in inspect.signature(module.forward).parameters
+
+    @torch.inference_mode()
+    def forward(
+        self, tokens: Tensor, positions: Tensor, attention: PagedAttention, rows: Tensor
+    ) -> Tensor:
+        keep: dict[str, Any] = {"logits_to_keep": rows} if self._selects_rows else {}
+        logits = _call(self._module, tokens, positions, attention, **keep)
+        return (logits if keep else logits.index_select(0, rows)).float()
+
+
+def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) -> HuggingFaceModel:
+    """Load a model directory through transformers and learn its cache's shape by a trial run.
+
+    Raises:
+        ModelError: transformers cannot load it, or its attention cannot be replaced.
+    """
+    try:
+        module = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=dtype, attn_implementation=NAME, local_files_only=True
+        ).eval()
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(f"transformers cannot load {name}: {error}") from error
+    text = module.config.get_text_config()
+    layers, kv_heads, head_dim = _probe(module, name)
+    shape = ModelShape(
+        layers=layers,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocab=module.get_output_embeddings().weight.shape[0],
+        context=int(text.max_position_embeddings),
+        eos=eos,
+        dtype=dtype,
+        name=name,
+    )
+    return HuggingFaceModel(module, shape)
+
+
+@torch.inference_mode()
+def _probe(module: nn.Module, name: str) -> tuple[int, int, int]:
+    """Layers, key heads and head size, seen in a run over two tokens."""
+    seen: dict[int, tuple[int, int]] = {}
+
+    def record(layer: int, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:  # noqa: ANN401
+        if key.shape != value.shape:
+            raise ModelError(f"{name}: keys and values of different sizes are not supported")
+        seen[layer] = (key.shape[1], key.shape[2])
+        return torch.zeros_like(query)
+
+    try:
+        _call(module, torch.tensor([0, 1]), torch.tensor([0, 1]), record)
+    except (TypeError, AttributeError) as error:
+        raise ModelError(f"{name}: its attention cannot be replaced ({error})") from error
+    if sorted(seen) != list(range(len(seen))) or len(set(seen.values())) != 1:
+        raise ModelError(f"{name}: layers must all attend, alike; saw {seen or 'none'}")
+    return len(seen), *seen[0]
+
+
+def _call(
+    module: nn.Module,
+    tokens: Tensor,
+    positions: Tensor,
+    attention: Callable[..., Tensor],
+    **keep: Any,  # noqa: ANN401
+) -> Tensor:
+    """Logits `[rows kept, vocab]`."""
+    output = module(
+        input_ids=tokens.unsqueeze(0),
+        position_ids=positions.unsqueeze(0),
+        use_cache=False,
+        **{ARGUMENT: attention},
+        **keep,
+    )
+    return output.logits[0]

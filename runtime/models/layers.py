@@ -1,0 +1,147 @@
+"""The layers of a decoder: linear with packed weights, RMS norm, rotary embedding."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ramet.runtime.models.config import Rope
+
+
+class Linear:
+    """`x @ weight.T + bias`, on CPU with the weight packed for oneDNN's kernels.
+
+    Packing once saves laying the weight out anew in each call: measured at the shapes of
+    SmolLM2-135M in float32 (2 cores, AVX-512), all layers took 24 against 45 ms for one row, 50
+    against 89 ms for 32, and 90 against 149 ms for 64.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._packed = packs(weight)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._packed else weight
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[n, out]` from `[n, in]`."""
+        if self._packed:
+            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        return F.linear(x, self._weight, self._bias)
+
+    def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """`residual + self(x)` in one pass over the output."""
+        if self._packed:
+            return torch.ops.mkldnn._linear_pointwise.binary(
+                x, residual, self._weight, self._bias, "add"
+            )
+        return residual + F.linear(x, self._weight, self._bias)
+
+
+def packs(weight: Tensor) -> bool:
+    """Whether oneDNN packs this weight here."""
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype in (torch.float32, torch.bfloat16)
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    )
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x²) + eps) · weight over the last dimension (arXiv 1910.07467)."""
+    return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
+class RotaryEmbedding:
+    """Rotates pairs of a head's dimensions by angles that grow with the position.
+
+    Pairs are neighbours here, (0, 1), (2, 3), …, so that a rotation is one complex product;
+    Hugging Face checkpoints pair dimension i with i + head_dim / 2, and `interleave` reorders the
+    rows of their query and key weights to match. Scores do not change: queries and keys are
+    reordered alike.
+    """
+
+    def __init__(self, rope: Rope, head_dim: int, context: int) -> None:
+        self._frequencies, self._scale = frequencies(rope, head_dim, context)
+
+    def angles(self, positions: Tensor) -> Tensor:
+        """`[T, 1, head_dim / 2]` complex64 for positions `[T]`."""
+        angle = positions.float()[:, None] * self._frequencies
+        return torch.polar(torch.full_like(angle, self._scale), angle).unsqueeze(1)
+
+
+def rotate(heads: Tensor, angles: Tensor) -> Tensor:
+    """Rotate `[T, heads, head_dim]` by `[T, 1, head_dim / 2]`."""
+    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * angles).flatten(-2).to(heads.dtype)
+
+
+def interleave(rows: Tensor, head_dim: int) -> Tensor:
+    """Reorder the leading dimension, `[heads * head_dim, …]`, from half pairs to neighbours."""
+    halves = rows.unflatten(0, (-1, 2, head_dim // 2))
+    return halves.transpose(1, 2).flatten(0, 2).contiguous()
+
+
+def frequencies(rope: Rope, head_dim: int, context: int) -> tuple[Tensor, float]:
+    """Angle per position of each pair, `[head_dim / 2]` float32, and a factor on the result."""
+    plain = 1.0 / (rope.theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))
+    return _SCALINGS[rope.kind](plain, rope, context)
+
+
+def _default(plain: Tensor, rope: Rope, context: int) -> tuple[Tensor, float]:
+    return plain, 1.0
+
+
+def _linear(plain: Tensor, rope: Rope, context: int) -> tuple[Tensor, float]:
+    """Position interpolation (arXiv 2306.15595)."""
+    return plain / float(rope.scaling["factor"]), 1.0
+
+
+def _llama3(plain: Tensor, rope: Rope, context: int) -> tuple[Tensor, float]:
+    """Llama 3.1: long wavelengths are stretched, short ones kept, those between blended."""
+    factor = float(rope.scaling["factor"])
+    low, high = (float(rope.scaling[f"{end}_freq_factor"]) for end in ("low", "high"))
+    trained = float(rope.scaling["original_max_position_embeddings"])
+    turns = trained * plain / (2 * math.pi)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return plain * kept + plain / factor * (1 - kept), 1.0
+
+
+def _yarn(plain: Tensor, rope: Rope, context: int) -> tuple[Tensor, float]:
+    """YaRN (arXiv 2309.00071, section 3)."""
+    raw = rope.scaling
+    trained = float(raw.get("original_max_position_embeddings") or context)
+    factor = float(raw.get("factor") or context / trained)
+    fast, slow = float(raw.get("beta_fast") or 32), float(raw.get("beta_slow") or 1)
+    dim = plain.numel() * 2
+
+    def pair_of(turns: float) -> float:
+        return dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(rope.theta))
+
+    low, high = pair_of(fast), pair_of(slow)
+    if raw.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    ramp = (torch.arange(dim // 2, dtype=torch.float32) - low) / max(high - low, 0.001)
+    kept = 1 - ramp.clamp(0, 1)
+    scale = raw.get("attention_factor")
+    if scale is None:
+        mscale, everywhere = raw.get("mscale"), raw.get("mscale_all_dim")
+        if mscale and everywhere:
+            scale = _yarn_scale(factor, mscale) / _yarn_scale(factor, everywhere)
+        else:
+            scale = _yarn_scale(factor, 1.0)
+    return plain / factor * (1 - kept) + plain * kept, float(scale)
+
+
+def _yarn_scale(factor: float, mscale: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
+
+
+_SCALINGS: dict[str, Callable[[Tensor, Rope, int], tuple[Tensor, float]]] = {
+    "default": _default,
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+}

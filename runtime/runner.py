@@ -1,0 +1,84 @@
+"""A batch becomes tensors, runs through the model, and comes back as logits.
+
+The only file that knows both block tables and tensors. Nothing here outlives a step but the cache.
+"""
+
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ramet.kernels import KVCache, KVLayout, Step, backend_for
+from ramet.runtime.batch import Batch, Entry
+from ramet.runtime.models import Model, PagedAttention
+
+Ints = NDArray[np.int64]
+
+
+class Runner:
+    """Runs batches of one model over one key/value cache."""
+
+    def __init__(self, model: Model, num_blocks: int, block_size: int) -> None:
+        shape = model.shape
+        self.model = model
+        self.layout = KVLayout(
+            layers=shape.layers,
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            num_blocks=num_blocks,
+            block_size=block_size,
+            dtype=shape.dtype,
+        )
+        self.backend = backend_for(KVCache(self.layout))
+
+    def run(self, batch: Batch) -> Tensor:
+        """Logits `[R, vocab]` float32: each entry's `outputs` last tokens, in batch order."""
+        if not batch.tokens:
+            return torch.empty(0, self.model.shape.vocab)
+        self.backend.copy_blocks(batch.copies)
+        entries = [entry for entry in batch.entries if entry.count]
+        tokens, positions, rows = _inputs(entries)
+        step = _step(entries, positions, self.layout.block_size)
+        attention = PagedAttention(self.backend, self.backend.plan(step))
+        return self.model.forward(
+            torch.from_numpy(tokens), torch.from_numpy(positions), attention, torch.from_numpy(rows)
+        )
+
+
+def _inputs(entries: list[Entry]) -> tuple[Ints, Ints, Ints]:
+    """Tokens [T], their positions [T], and the rows [R] whose logits are wanted."""
+    tokens = [entry.task.sequence.tokens[entry.start : entry.end] for entry in entries]
+    counts = np.array([entry.count for entry in entries])
+    starts = np.array([entry.start for entry in entries])
+    outputs = np.array([entry.outputs for entry in entries])
+    ends = np.cumsum(counts)
+    positions = np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
+    last = np.cumsum(outputs)
+    rows = np.arange(last[-1]) + np.repeat(ends - last, outputs)
+    return np.fromiter(chain.from_iterable(tokens), np.int64, int(ends[-1])), positions, rows
+
+
+def _step(entries: list[Entry], positions: Ints, block_size: int) -> Step:
+    tables = [entry.task.sequence.table for entry in entries]
+    counts = np.array([entry.count for entry in entries])
+    committed = np.repeat([table.length for table in tables], counts)
+    blocks = _padded([table.blocks for table in tables])
+    rows = np.repeat(np.arange(len(entries)), counts)
+    slots = blocks[rows, positions // block_size] * block_size + positions % block_size
+    return Step(
+        query_starts=torch.from_numpy(np.concatenate(([0], np.cumsum(counts)))),
+        contexts=torch.tensor([entry.end for entry in entries]),
+        block_tables=torch.from_numpy(blocks),
+        slots=torch.from_numpy(np.where(positions < committed, -1, slots)),
+    )
+
+
+def _padded(lists: list[list[int]]) -> Ints:
+    """Lists of block ids as one matrix, filled up with −1."""
+    lengths = np.array([len(blocks) for blocks in lists])
+    matrix = np.full((len(lists), int(lengths.max())), -1, np.int64)
+    inside = np.arange(matrix.shape[1]) < lengths[:, None]
+    matrix[inside] = np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum()))
+    return matrix

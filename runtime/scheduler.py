@@ -1,0 +1,174 @@
+"""Who runs in the next step. Policy only: tokens, blocks and budgets; no tensor, no text.
+
+One queue, first come first served, every step a fresh choice (continuous batching, Orca, OSDI '22):
+
+1. Sequences that decode get their one token, then those in the middle of their prompt a chunk, in
+   order of arrival, within the step's token budget.
+2. Where blocks run out, idle sequences give theirs back first, then the latest arrival is
+   preempted: its blocks go and it is computed again later (recomputation, arXiv 2309.06180,
+   section 4.5). The earliest arrival is never preempted for a later one, and a task that needs more
+   than the whole pool is refused, so somebody always moves on.
+3. Waiting tasks are let in while there is room for their whole prompt. One whose next block is being
+   computed by somebody else waits for that block instead of computing it again, and lets others by.
+"""
+
+from bisect import insort
+from collections.abc import Iterable
+
+from ramet.cache import BlockPool, OutOfBlocks
+from ramet.runtime.batch import Batch, Entry
+from ramet.runtime.sequence import Sequence, Task
+
+
+class Scheduler:
+    """Holds the tasks of an engine and the idle sequences that still have blocks."""
+
+    def __init__(
+        self, pool: BlockPool, *, step_tokens: int, chunk: int | None, max_sequences: int
+    ) -> None:
+        self.pool = pool
+        self.waiting: list[Task] = []  # by arrival
+        self.running: list[Task] = []  # by arrival
+        self.idle: dict[Sequence, None] = {}  # least recently used first
+        self._step_tokens = step_tokens
+        self._chunk = chunk or step_tokens
+        self._max_sequences = max_sequences
+        self._entries: dict[Task, Entry] = {}
+        self._preempted: set[Task] = set()
+
+    # -- coming and going
+
+    def submit(self, task: Task) -> None:
+        self.idle.pop(task.sequence, None)
+        insort(self.waiting, task, key=_arrival)
+
+    def remove(self, task: Task) -> None:
+        """The task ended, in whatever way; its sequence is idle."""
+        (self.running if task in self.running else self.waiting).remove(task)
+        self.rest(task.sequence)
+
+    def rest(self, sequence: Sequence) -> None:
+        """An idle sequence; its blocks may be taken when they are needed."""
+        self.idle.pop(sequence, None)
+        if sequence.table.blocks:
+            self.idle[sequence] = None
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence is closed."""
+        self.idle.pop(sequence, None)
+
+    # -- one step
+
+    def schedule(self) -> Batch | None:
+        """Reserve blocks for the next step; None if there is nothing to run."""
+        self._entries = {}
+        self._preempted = set()
+        budget = self._step_tokens
+        for task in self._by_need():
+            if budget and task not in self._preempted:
+                budget -= self._run(task, budget)
+        self._admit(budget)
+        entries = tuple(self._entries.values())
+        return Batch(entries) if entries else None
+
+    def commit(self, batch: Batch) -> None:
+        """The step ran: its keys and values are there to be found."""
+        for entry in batch.entries:
+            task = entry.task
+            table = task.sequence.table
+            table.commit(task.sequence.tokens[table.length : entry.end])
+            task.cursor = entry.end
+            task.usage.prompt_computed += max(0, min(entry.end, task.prompt) - entry.start)
+            task.usage.copied_blocks += len(entry.copies)
+
+    def rollback(self, batch: Batch) -> None:
+        """The step failed: as if it had never been reserved."""
+        for entry in batch.entries:
+            entry.task.sequence.table.rollback()
+
+    # -- how
+
+    def _by_need(self) -> Iterable[Task]:
+        """Running tasks: those that need one token first."""
+        decoding = [task for task in self.running if task.end - task.cursor == 1]
+        return decoding + [task for task in self.running if task.end - task.cursor != 1]
+
+    def _run(self, task: Task, budget: int) -> int:
+        """Put the task into the step; how many tokens that takes, 0 if it lost its blocks."""
+        count = min(budget, self._chunk, task.end - task.cursor)
+        table = task.sequence.table
+        while True:
+            try:
+                copies = table.reserve(max(0, task.cursor + count - table.length))
+            except OutOfBlocks:
+                if self._make_room(task):
+                    continue
+                return 0
+            self._entries[task] = Entry(task, task.cursor, count, tuple(copies))
+            return count
+
+    def _make_room(self, task: Task) -> bool:
+        """Take blocks from whoever needs them least; False if that is the task itself."""
+        if self._drop_one(keep=task):
+            return True
+        victim = self.running[-1]
+        self._preempt(victim)
+        return victim is not task
+
+    def _drop_one(self, keep: Task) -> bool:
+        """Release the blocks of an idle sequence, or of one that waits."""
+        if self.idle:
+            sequence = next(iter(self.idle))
+            del self.idle[sequence]
+            sequence.table.release()
+            return True
+        for task in reversed(self.waiting):
+            if task.sequence.table.blocks and task is not keep:
+                task.sequence.table.release()
+                return True
+        return False
+
+    def _preempt(self, task: Task) -> None:
+        if self._entries.pop(task, None) is not None:
+            task.sequence.table.rollback()
+        task.sequence.table.release()
+        task.cursor = 0
+        task.usage.preemptions += 1
+        self.running.remove(task)
+        insort(self.waiting, task, key=_arrival)
+        self._preempted.add(task)
+
+    def _admit(self, budget: int) -> None:
+        for task in list(self.waiting):
+            if not budget or self._preempted or len(self.running) >= self._max_sequences:
+                return
+            tokens, table = task.sequence.tokens, task.sequence.table
+            table.adopt(tokens[: task.end])
+            if table.awaits(tokens[: task.end]):
+                continue
+            if not self._fits(task):
+                return
+            self._enter(task)
+            budget -= self._run(task, budget)
+
+    def _fits(self, task: Task) -> bool:
+        """Whether there is room for all that is left of the prompt, making some if need be."""
+        table = task.sequence.table
+        while table.blocks_needed(max(0, task.end - table.length)) > self.pool.available:
+            if not self._drop_one(keep=task):
+                return False
+        return True
+
+    def _enter(self, task: Task) -> None:
+        table = task.sequence.table
+        table.announce(task.sequence.tokens[: task.end])
+        task.cursor = min(table.length, task.wanted)
+        if not task.admitted:
+            task.admitted = True
+            task.usage.prompt_reused = task.cursor
+        self.waiting.remove(task)
+        insort(self.running, task, key=_arrival)
+
+
+def _arrival(task: Task) -> int:
+    return task.id

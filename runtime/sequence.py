@@ -1,0 +1,150 @@
+"""A sequence of tokens with its blocks, and the tasks that run on it. No tensors, no text.
+
+A sequence is a context: it outlives the tasks that extend or score it, can be forked, and between
+tasks is *idle*. Idle blocks are kept as long as nobody needs the room; they can always be computed
+again from the tokens.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ramet.cache import BlockTable
+from ramet.runtime.errors import EngineError
+from ramet.runtime.sampling import Draw, SamplingRow
+from ramet.runtime.text import TextStream
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was computed and what was not."""
+
+    prompt_computed: int = 0  # prompt tokens run through the model, again after a preemption too
+    prompt_reused: int = 0  # prompt tokens whose keys and values were there already
+    generated: int = 0
+    copied_blocks: int = 0  # copies on write
+    preemptions: int = 0
+
+    def add(self, other: "Usage") -> None:
+        self.prompt_computed += other.prompt_computed
+        self.prompt_reused += other.prompt_reused
+        self.generated += other.generated
+        self.copied_blocks += other.copied_blocks
+        self.preemptions += other.preemptions
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """Tokens, and the blocks that hold the keys and values of the first `table.length` of them."""
+
+    tokens: list[int]
+    table: BlockTable
+    task: "Task | None" = None
+    closed: bool = False
+
+    @property
+    def idle(self) -> bool:
+        return self.task is None
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Task:
+    """Work on one sequence: run its tokens up to `end`; logits are wanted from `wanted` on.
+
+    `cursor` is the next token to run. It starts behind what is cached, but never past `wanted`: a
+    token whose logits are wanted is run again even if its keys and values are there, and writes
+    nothing then.
+    """
+
+    id: int  # order of arrival, and so of precedence
+    sequence: Sequence
+    on_done: Callable[["Task"], None]
+    cursor: int = 0
+    admitted: bool = False
+    done: bool = False
+    error: EngineError | None = None
+    usage: Usage = field(default_factory=Usage)
+    prompt: int = 0  # tokens the sequence had when the task arrived
+
+    @property
+    def end(self) -> int:
+        """Tokens to run before the task can go on."""
+        raise NotImplementedError
+
+    @property
+    def wanted(self) -> int:
+        """First token whose logits are wanted."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Generation(Task):
+    """Draw tokens until something says stop."""
+
+    row: SamplingRow
+    text: TextStream
+    eos: frozenset[int]
+    limit: int  # most tokens to generate: max_tokens, or what the context leaves
+    on_text: Callable[[str], None] | None = None
+    drawn: list[int] = field(default_factory=list)
+    draws: list[Draw] = field(default_factory=list)  # only where log-probabilities are asked for
+    kept: int = 0  # drawn tokens that belong to the sequence afterwards
+    finish_reason: str = ""  # "eos", "stop" or "length" when done
+
+    @property
+    def end(self) -> int:
+        return len(self.sequence.tokens)
+
+    @property
+    def wanted(self) -> int:
+        return len(self.sequence.tokens) - 1
+
+    def accept(self, draw: Draw) -> bool:
+        """Take the next token; True when that was the last one."""
+        params = self.row.params
+        self.row.accept(draw.token)
+        self.drawn.append(draw.token)
+        if params.logprobs is not None:
+            self.draws.append(draw)
+        long_enough = len(self.drawn) > params.min_tokens
+        if long_enough and draw.token in self.eos and not params.ignore_eos:
+            return self._finish("eos", len(self.drawn) - 1)
+        if long_enough and draw.token in params.stop_tokens:
+            return self._finish("stop", len(self.drawn) - 1)
+        self.sequence.tokens.append(draw.token)
+        released = self.text.push(draw.token)
+        if released and self.on_text is not None:
+            self.on_text(released)
+        if self.text.stopped:
+            return self._finish("stop", self.text.kept_tokens)
+        if len(self.drawn) >= self.limit:
+            return self._finish("length", len(self.drawn))
+        return False
+
+    def _finish(self, reason: str, kept: int) -> bool:
+        self.finish_reason = reason
+        self.kept = kept
+        rest = self.text.finish()
+        if rest and self.on_text is not None:
+            self.on_text(rest)
+        if self.text.stopped:
+            self.finish_reason = "stop"
+            self.kept = self.text.kept_tokens
+        return True
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Scoring(Task):
+    """Log-probabilities of the sequence's own tokens from `start` on; none: only compute it."""
+
+    start: int
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        """The last token is only predicted, not run, unless nothing is predicted."""
+        tokens = len(self.sequence.tokens)
+        return tokens if self.start >= tokens else tokens - 1
+
+    @property
+    def wanted(self) -> int:
+        return self.start - 1 if self.start < len(self.sequence.tokens) else self.end

@@ -1,0 +1,69 @@
+"""The text of one generation as it grows: characters out, stops found, and what a cut leaves.
+
+Knows tokens and text; no logits, no blocks, no other generation.
+"""
+
+from collections.abc import Sequence
+
+from ramet.params import SamplingParams
+from ramet.runtime.detokenizer import Detokenizer
+from ramet.runtime.stop import Release, StopChecker
+from ramet.runtime.tokenizer import Tokenizer
+
+
+class TextStream:
+    """Turns drawn tokens into text that may be shown, and says when a stop string is complete.
+
+    After a cut, `kept_tokens` drawn tokens lie wholly before it, and `leftover` is the text between
+    the last of them and the cut: it belongs to the output, but no whole token spells it.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, params: SamplingParams, context: Sequence[int] = ()
+    ) -> None:
+        self._detokenizer = Detokenizer(tokenizer, context)
+        self._stop = StopChecker(params)
+        self._ends: list[int] = []  # characters after each token
+        self._seen = 0
+        self._parts: list[str] = []
+        self.stopped_by: str | None = None
+        self.kept_tokens = 0
+        self.leftover = ""
+
+    @property
+    def text(self) -> str:
+        """All that was released."""
+        return "".join(self._parts)
+
+    def push(self, token: int) -> str:
+        """The text that this token lets go; nothing after a stop."""
+        delta = self._detokenizer.push(token)
+        self._seen += len(delta)
+        self._ends.append(self._seen)
+        return self._release(self._stop.push(delta, len(self._ends)))
+
+    def finish(self) -> str:
+        """What was held back, when there are no more tokens."""
+        if self.stopped:
+            return ""
+        return self._release(self._stop.finish(self._detokenizer.flush(), len(self._ends)))
+
+    def _release(self, release: Release) -> str:
+        self._parts.append(release.text)
+        if release.cut is not None:
+            self.stopped_by = release.stop
+            self._cut(release.cut)
+        return release.text
+
+    @property
+    def stopped(self) -> bool:
+        return self.stopped_by is not None
+
+    def _cut(self, at: int) -> None:
+        kept = sum(1 for end in self._ends if end <= at)
+        begin = self._ends[kept - 1] if kept else 0
+        # A token without text before the leftover may be the first half of its first character.
+        while begin < at and kept and begin == (self._ends[kept - 2] if kept > 1 else 0):
+            kept -= 1
+        self.kept_tokens = kept
+        self.leftover = self.text[begin:at]
