@@ -85,10 +85,14 @@ def prompts(repeats: int) -> dict[str, float]:
         record(times, "release, shared", idle.release)
         for table in (*children, holder):
             table.release()
-    return {f"{PROMPT} tokens: {name}, median ms": statistics.median(t) for name, t in times.items()}
+    return {
+        f"{PROMPT} tokens: {name}, median ms": statistics.median(t) for name, t in times.items()
+    }
 
 
-def record(times: dict[str, list[float]], name: str, call: Callable[[], object], *_: object) -> None:
+def record(
+    times: dict[str, list[float]], name: str, call: Callable[[], object], *_: object
+) -> None:
     times.setdefault(name, []).append(timed(call))
 
 

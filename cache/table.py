@@ -81,9 +81,6 @@ class BlockTable:
         while block := self._next_full(route, end):
             self._enter(block, self._size)
         self._adopt_part(route, end)
-        if route is not self.route and self.length // self._size > before // self._size:
-            self._withdraw()  # it went another way than it announced
-            self.route = route
         self.pool.counters.queries += end - before
         self.pool.counters.hits += self.length - before
         return self.length
@@ -119,7 +116,7 @@ class BlockTable:
         self.length = number * self._size + filled
         if filled == self._size:
             self.tail = NOWHERE
-            self._fulfil(number)
+            self._pass(number, block.tokens)
         else:
             self.tail = block
 
@@ -164,9 +161,19 @@ class BlockTable:
                 self.route = route
         return route
 
-    def _fulfil(self, number: int) -> None:
-        if self.route is not None and number in self.route.announced:
-            self.pool.index.withdraw(self.route, number)
+    def _pass(self, number: int, tokens: list[int]) -> None:
+        """Full block `number` is in. Withdraws its announcement, or all if it is not as announced;
+        forgets the route at its end."""
+        route = self.route
+        if route is None:
+            return
+        if route.chunk(number) != tokens:
+            self._withdraw()
+            return
+        if number in route.announced:
+            self.pool.index.withdraw(route, number)
+        if len(route.tokens) < (number + 2) * self._size:
+            self.route = None
 
     def _withdraw(self) -> None:
         if self.route is not None:
@@ -293,6 +300,7 @@ class BlockTable:
             return
         parent = self._identity(number)
         key = self._key_of(number, tokens)
+        self._pass(number, tokens)
         twin = pool.index.find(key, parent, tokens)
         if twin is None:
             block.tokens = tokens
@@ -306,16 +314,9 @@ class BlockTable:
     def _key_of(self, number: int, tokens: list[int]) -> bytes:
         """The key of full block `number`, from the route as long as the table keeps to it."""
         route = self.route
-        if route is None:
-            return self.pool.chain.extend(self._key_before(number), tokens)
-        if route.chunk(number) != tokens:
-            self._withdraw()
-            return self._key_of(number, tokens)
-        key = route.key(number)
-        self._fulfil(number)
-        if len(route.tokens) < (number + 2) * self._size:
-            self.route = None
-        return key
+        if route is not None and route.chunk(number) == tokens:
+            return route.key(number)
+        return self.pool.chain.extend(self._key_before(number), tokens)
 
     def rollback(self) -> None:
         """The step failed: as if reserve had not been called. Outside a step, nothing.

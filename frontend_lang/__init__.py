@@ -1,7 +1,6 @@
 """Ramet: write language-model programs, run them on shared key/value blocks."""
 
 from ramet.codec import from_json, to_json
-from ramet.default import Runner, reset, set_default
 from ramet.errors import (
     AppendError,
     ArgumentError,
@@ -18,7 +17,6 @@ from ramet.expressions import assistant, gen, select, system, user
 from ramet.graph import Graph
 from ramet.params import SamplingParams
 from ramet.program import Program, program
-from ramet.recorder import GraphRecorder, Recorder
 from ramet.state import Branches, State
 from ramet.values import Gathered, Value
 from ramet.verify import verify
@@ -30,14 +28,11 @@ __all__ = [
     "Gathered",
     "Graph",
     "GraphError",
-    "GraphRecorder",
     "LanguageError",
     "NoRunner",
     "ParameterError",
     "Program",
     "RametError",
-    "Recorder",
-    "Runner",
     "SamplingParams",
     "Span",
     "State",
@@ -48,9 +43,7 @@ __all__ = [
     "from_json",
     "gen",
     "program",
-    "reset",
     "select",
-    "set_default",
     "system",
     "to_json",
     "user",

@@ -44,7 +44,7 @@ def from_json(text: str) -> Graph:
     """The graph that the text holds; `GraphError` if it holds none, or an illegal one."""
     data = _object(_parse(text), "$")
     if (version := _integer(_member(data, "version", "$"), "$.version")) != VERSION:
-        _refuse(f"the version must be {VERSION}, not {version}", "$.version")
+        _refuse(f"the version must be {VERSION}, not {shown(version)}", "$.version")
     _known(data, ("version", "name", "nodes", "result"), "$")
     nodes = _list(_member(data, "nodes", "$"), "$.nodes")
     graph = Graph(

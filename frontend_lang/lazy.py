@@ -29,8 +29,7 @@ class Lazy:
     def __getattr__(self, name: str) -> Any:
         if name in METHODS:
             return getattr(self.look(), name)
-        hint = "" if name[0] == "_" else near_miss(name, METHODS)
-        raise AttributeError(f"a {type(self).__name__} has no {name!r}{hint}")
+        raise AttributeError(f"a {type(self).__name__} has no {name!r}{near_miss(name, METHODS)}")
 
     def __str__(self) -> str:
         return str(self.look())

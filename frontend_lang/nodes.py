@@ -36,7 +36,7 @@ Part: TypeAlias = str | Ref
 class Node:
     """What all nodes have. Where a node was written is no part of what it is."""
 
-    span: Span | None = field(default=None, compare=False, kw_only=True)
+    span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class Program(Generic[P, R]):
     `signature` is that of the call: the function's own, without the state and what is bound.
     """
 
+    __name__: str
+
     def __init__(
         self, body: Body[P, R], name: str | None = None, bound: Mapping[str, Any] | None = None
     ) -> None:
@@ -44,14 +46,17 @@ class Program(Generic[P, R]):
         free = [p for p in self._full.parameters.values() if p.name not in self._bound]
         self.signature = self._full.replace(parameters=free)
 
-    def __call__(self, state: State, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the body on this state, as a part of the program that writes on it."""
+    def __call__(self, state: State, /, *args: Any, **kwargs: Any) -> R:
+        """Run the body on this state, as a part of the program that writes on it.
+
+        The arguments may be lazy values, whatever the function annotates.
+        """
         _check_state(state, self.name)
-        return self._call(state, self.bind_arguments(*args, **kwargs))
+        return self._call(state, self._bind(args, kwargs))
 
     def bind_arguments(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """Every parameter by name, defaults and bound ones included; checked."""
-        return self._bound | fit(self.name, self.signature, args, kwargs)
+        return self._bind(args, kwargs)
 
     def bind(self, **arguments: Any) -> "Program[..., R]":
         """The same program with these parameters fixed."""
@@ -81,6 +86,9 @@ class Program(Generic[P, R]):
     def stream(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Run on the default engine, and hand out what is written while it is written."""
         return default_runner(self.name).stream(self, *args, **kwargs)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        return self._bound | fit(self.name, self.signature, args, kwargs)
 
     def _call(self, state: State, arguments: Mapping[str, Any]) -> R:
         bound = BoundArguments(self._full, dict(arguments))  # pyright: ignore[reportArgumentType]
@@ -112,7 +120,7 @@ def _without_state(name: str, body: Callable[..., Any]) -> Signature:
     parameters = [*signature.parameters.values()]
     if not parameters or parameters[0].kind not in _POSITIONAL:
         raise LanguageError(f"{name}{signature}: the first parameter of a program is its state")
-    return signature.replace(parameters=parameters[1:])
+    return signature.replace(parameters=parameters[1:], return_annotation=Signature.empty)
 
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)

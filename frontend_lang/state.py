@@ -10,7 +10,15 @@ from itertools import groupby
 from typing import Self, overload
 
 from ramet.callsite import callsite
-from ramet.errors import ArgumentError, GraphError, RametError, Span, UnknownVariable, shown
+from ramet.errors import (
+    AppendError,
+    ArgumentError,
+    GraphError,
+    RametError,
+    Span,
+    UnknownVariable,
+    shown,
+)
 from ramet.expressions import Generation, Selection, Term, Turn, terms_of
 from ramet.nodes import Branch, Close, Fork, Gen, Node, Open, Ref, Role, Select, Text
 from ramet.recorder import Recorder
@@ -131,6 +139,11 @@ class Branches:
         if isinstance(key, slice):
             return Branches(self._states[key])
         return self._states[key]
+
+    def __setitem__(self, index: int, state: State) -> None:
+        """Only what `branches[i] += ...` does: put back the branch that was there."""
+        if state is not self._states[index]:
+            raise AppendError("a branch cannot be replaced; append to it with +=", callsite())
 
     def __iter__(self) -> Iterator[State]:
         return iter(self._states)

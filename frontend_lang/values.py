@@ -39,15 +39,22 @@ class Value(Expression):
         return getattr(self._recorder.info(self._ref.node), self._ref.attribute)
 
     def __getattr__(self, name: str) -> Any:
-        if self._ref.attribute is not None and name[0] != "_":
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if self._ref.attribute is not None:
             return getattr(self.look(), name)
         if name in ATTRIBUTES:
             return Value(self._recorder, Ref(self._ref.node, name))
         return super().__getattr__(name)
 
+    @property
+    def place(self) -> str:
+        """The node, and the attribute if it is one: how a value is shown without a look."""
+        attribute = self._ref.attribute
+        return str(self._ref.node) if attribute is None else f"{self._ref.node}.{attribute}"
+
     def __repr__(self) -> str:
-        attribute = "" if self._ref.attribute is None else f".{self._ref.attribute}"
-        return f"<value of node {self._ref.node}{attribute}>"
+        return f"<value of node {self.place}>"
 
     def __add__(self, other: Any) -> Any:
         return super().__add__(other) if _is_term(other) else self.look() + other
@@ -110,4 +117,4 @@ class Gathered:
         raise AttributeError(f"a list of values has no {name!r}{near_miss(name, ATTRIBUTES)}")
 
     def __repr__(self) -> str:
-        return f"<values of nodes {[*map(repr, self.values)]}>"
+        return f"<values of nodes {', '.join(value.place for value in self.values)}>"

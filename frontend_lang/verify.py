@@ -326,7 +326,7 @@ def _outside(name: str, value: object, domain: Domain) -> str | None:
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> str | None:
     if value not in known:
-        return f"{shown(value)} is no {what}{near_miss(value, known)}; one of {', '.join(known)}"
+        return f"{shown(value)} is no {what} ({', '.join(known)}){near_miss(value, known)}"
     return None
 
 

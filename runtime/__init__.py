@@ -1,1 +1,18 @@
 """The trunk: turns request graphs into batches over the block cache and runs the model."""
+
+from ramet.runtime.config import EngineConfig
+from ramet.runtime.engine import Engine, Stream
+from ramet.runtime.errors import EngineError
+from ramet.runtime.interpreter import Event, TextDelta, ValueBound
+from ramet.runtime.result import Finished
+
+__all__ = [
+    "Engine",
+    "EngineConfig",
+    "EngineError",
+    "Event",
+    "Finished",
+    "Stream",
+    "TextDelta",
+    "ValueBound",
+]

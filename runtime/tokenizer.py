@@ -79,16 +79,13 @@ class Tokenizer:
         self._cached_run = lru_cache(_CACHED_RUNS)(self._encode_run)
 
     @classmethod
-    def load(
-        cls, directory: str | Path, *, gguf_file: str | None = None, eos_ids: Iterable[int] = ()
-    ) -> Self:
+    def load(cls, directory: str | Path, eos_ids: Iterable[int] = ()) -> Self:
         """The tokenizer in a local directory; nothing is downloaded and no code of it is run.
 
         Raises `ModelError` when there is none, or none that is fast.
         """
-        options = {} if gguf_file is None else {"gguf_file": gguf_file}
         try:
-            hf = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, **options)
+            hf = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"no tokenizer can be read from {directory}: {error}") from error
         return cls(hf, eos_ids)

@@ -57,14 +57,18 @@ class Sampler:
         logits = logits.float()
         best = _best(logits)
         raw = _Logprobs.of(logits, rows)
-        left = best if all(row.plain for row in rows) else _choose(logits, rows, positions)
+        drawn = best if all(row.plain for row in rows) else _choose(logits, rows, positions)
         draws = [
-            Draw(token)
-            if fine
-            else Draw(-1, error=SamplingError(_ALL_MASKED if sound else _UNSOUND))
-            for token, fine, sound in zip(left.tokens, left.sound, best.sound, strict=True)
+            _draw(token, sound, left)
+            for token, sound, left in zip(drawn.tokens, best.sound, drawn.sound, strict=True)
         ]
         return draws if raw is None else raw.told(draws, rows)
+
+
+def _draw(token: int, sound: bool, left: bool) -> Draw:
+    if sound and left:
+        return Draw(token)
+    return Draw(-1, error=SamplingError(_ALL_MASKED if sound else _UNSOUND))
 
 
 def _choose(logits: Tensor, rows: Rows, positions: Sequence[int]) -> Best:

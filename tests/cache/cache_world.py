@@ -269,9 +269,7 @@ class World:
     def snapshot(self) -> object:
         """All that a refused call must leave alone."""
         pool = self.pool
-        blocks = [
-            (b.owners, *b.pins, *b.tokens, b.parent, b.serial, b.key) for b in pool.blocks
-        ]
+        blocks = [(b.owners, *b.pins, *b.tokens, b.parent, b.serial, b.key) for b in pool.blocks]
         tables = [
             (*row.table.blocks, row.table.length, row.table.reserved, row.table.taken,
              row.table.tail.id, row.table.source and row.table.source.id)

@@ -82,9 +82,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.room())
     @act(scope=PICK, text=st.lists(TOKEN, max_size=40), cut=LENGTH, announced=st.booleans())
-    def add(
-        self, scope: int, text: list[int], cut: tuple[int, int], announced: bool
-    ) -> None:
+    def add(self, scope: int, text: list[int], cut: tuple[int, int], announced: bool) -> None:
         """A prompt comes in, takes what is there and computes the rest."""
         row = self.world.add(self.scopes[scope % len(self.scopes)])
         self.world.adopt(row, text[: self.length(cut)])

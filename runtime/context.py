@@ -1,0 +1,96 @@
+"""One state of a running program: a chain of nodes over one engine sequence.
+
+Text is collected until tokens are needed, so that neighbours are tokenized together; generated
+tokens stay tokens. A branch takes over the tokens, the uncollected text and the open turn.
+"""
+
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from ramet.nodes import Node
+from ramet.runtime.chat import Conversation
+from ramet.runtime.sequence import Sequence, Task, Usage
+from ramet.runtime.tokenizer import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class ForTasks:
+    """Wait until these tasks ended."""
+
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForValue:
+    """Wait until this node has a value."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForNodes:
+    """Wait until the program appends something to this state."""
+
+
+Wait = ForTasks | ForValue | ForNodes
+Process = Generator[Wait, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a state's text, and whether the model wrote it."""
+
+    text: str
+    generated: bool
+
+
+@dataclass(eq=False, slots=True)
+class Context:
+    """What a state has so far, and the nodes it still has to run."""
+
+    conversation: Conversation
+    path: str = ""  # its place among the forks: "/2.0" is branch 0 of the fork at step 2
+    sequence: Sequence | None = None
+    pending: list[Piece] = field(default_factory=list)  # text not yet turned into tokens
+    turn: str = ""  # text of the open turn
+    queue: deque[tuple[int, Node]] = field(default_factory=deque)
+    steps: int = 0  # nodes taken from the queue
+    process: Process | None = None  # set when the state starts to run
+    waits: Wait | None = None
+    missing: int = 0  # tasks it still waits for
+    usage: Usage = field(default_factory=Usage)
+    written: list[Span] = field(default_factory=list)
+    values: dict[str, object] = field(default_factory=dict)
+    children: "list[Context]" = field(default_factory=list)
+
+    @property
+    def resting(self) -> bool:
+        """Nothing to do until the program appends something."""
+        return not self.queue and isinstance(self.waits, ForNodes)
+
+    def write(self, text: str) -> None:
+        """The program appends text."""
+        self.pending.append(Piece(text, control=False))
+        self.turn += text
+        self.written.append(Span(text, generated=False))
+
+    def write_template(self, piece: Piece) -> None:
+        """The chat template appends what surrounds a turn."""
+        self.pending.append(piece)
+        self.written.append(Span(piece.text, generated=False))
+
+    def generated(self, text: str, leftover: str) -> None:
+        """The model appended text; its last piece, `leftover`, has no tokens of its own."""
+        self.turn += text
+        self.written.append(Span(text, generated=True))
+        if leftover:
+            self.pending = [Piece(leftover, control=False)]
+
+    def begin(self, parent: "Context", index: int) -> None:
+        """Start as a branch: with what the parent has now. It has no sequence yet."""
+        self.path = f"{parent.path}/{parent.steps}.{index}"
+        self.conversation = parent.conversation
+        self.pending = list(parent.pending)
+        self.turn = parent.turn
+        self.values = dict(parent.values)

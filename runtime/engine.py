@@ -1,0 +1,269 @@
+"""The engine as its users see it: programs in, results out, in the caller's thread."""
+
+# ruff: noqa: ANN401 - programs take and give anything.
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Self
+
+from rich.progress import Progress
+
+from ramet import default
+from ramet.errors import RametError
+from ramet.expressions import Generation
+from ramet.graph import Graph
+from ramet.params import SamplingParams
+from ramet.program import Program
+from ramet.runtime.chat import ChatFormat
+from ramet.runtime.config import EngineConfig
+from ramet.runtime.core import EngineCore, EngineStats
+from ramet.runtime.errors import EngineClosed
+from ramet.runtime.interpreter import Event
+from ramet.runtime.models import Model, load_model
+from ramet.runtime.result import Finished
+from ramet.runtime.run import Run
+from ramet.runtime.tokenizer import Tokenizer
+from ramet.state import State
+
+AnyProgram = Program[..., Any] | Graph
+
+
+class Engine:
+    """One model with its block cache. `run`, `run_batch` and `stream` drive it until done.
+
+    One thread at a time: calls from several are served one after the other. `AsyncEngine` runs
+    programs that arrive at any time together.
+
+        with Engine("smollm2-135m") as engine:
+            print(tips.run(topic="tea").value)
+    """
+
+    def __init__(self, model: str | None = None, **settings: Any) -> None:
+        """Load a model and take memory for its blocks.
+
+        Args:
+            model: what to load: an embedded model's name, a directory, a `.gguf` file, a hub id.
+            settings: the fields of `EngineConfig`.
+
+        Raises:
+            ModelError: the model cannot be found or loaded.
+            EngineError: a setting is out of range.
+        """
+        if model is not None:
+            settings["model"] = model
+        config = EngineConfig(**settings)
+        loaded, directory = load_model(config.model, dtype=config.dtype, cache=config.models)
+        self._set_up(loaded, Tokenizer.load(directory, eos_ids=loaded.shape.eos), config)
+
+    @classmethod
+    def of(cls, model: Model, tokenizer: Tokenizer, config: EngineConfig | None = None) -> Self:
+        """An engine on a model that is loaded already."""
+        engine = cls.__new__(cls)
+        engine._set_up(model, tokenizer, config or EngineConfig())
+        return engine
+
+    def _set_up(self, model: Model, tokenizer: Tokenizer, config: EngineConfig) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.core = EngineCore(model, tokenizer, config)
+        self._chat = ChatFormat(tokenizer)
+        self._lock = threading.RLock()
+        self._closed = False
+        self._token: Token[default.Runner] | None = None
+
+    # -- programs
+
+    def run(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> Finished:
+        """Run a program, or a request graph, and wait for it.
+
+        Raises:
+            LanguageError: wrong arguments, or the program is wrong.
+            EngineError: it was refused, or failed while running.
+        """
+        with self._lock:
+            run = self.start(program, _bound(program, args, kwargs))
+            self._drive([run])
+            return run.result()
+
+    def run_batch(
+        self,
+        program: AnyProgram,
+        arguments: Sequence[Mapping[str, Any]],
+        /,
+        *,
+        concurrency: int = 64,
+        progress: bool = False,
+    ) -> list[Finished | Exception]:
+        """Run once for each mapping of arguments, together; the results are in the same order.
+
+        A run that fails leaves its error in its place and does not end the others. Item i samples
+        with the engine's seed plus i.
+
+        Args:
+            concurrency: most programs under way at once.
+            progress: show a bar.
+        """
+        with self._lock:
+            return self._batch(program, arguments, concurrency, progress)
+
+    def _batch(
+        self,
+        program: AnyProgram,
+        arguments: Sequence[Mapping[str, Any]],
+        concurrency: int,
+        progress: bool,
+    ) -> list[Finished | Exception]:
+        outcomes: list[Finished | Exception | None] = [None] * len(arguments)
+        waiting = deque(enumerate(arguments))
+        active: dict[Run, int] = {}
+        with Progress(disable=not progress) as bar:
+            task = bar.add_task(program.name, total=len(arguments))
+            while waiting or active:
+                while waiting and len(active) < max(1, concurrency):
+                    at, item = waiting.popleft()
+                    try:
+                        bound = _bound(program, (), item)
+                        active[self.start(program, bound, seed=self.config.seed + at)] = at
+                    except RametError as error:
+                        outcomes[at] = error
+                self._round(list(active))
+                for run in [run for run in active if run.done]:
+                    outcomes[active.pop(run)] = run.outcome()
+                bar.update(task, completed=sum(outcome is not None for outcome in outcomes))
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def stream(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> "Stream":
+        """Run a program and hand out its events while it runs."""
+        return Stream(self, program, _bound(program, args, kwargs))
+
+    def generate(
+        self, prompts: str | Sequence[str], *, progress: bool = False, **sampling: Any
+    ) -> list[Finished | Exception]:
+        """Continue plain prompts, without writing a program; the text is `result["text"]`.
+
+        Args:
+            sampling: the fields of `SamplingParams`.
+        """
+        items = [{"prompt": p} for p in ([prompts] if isinstance(prompts, str) else prompts)]
+        params = SamplingParams(**sampling)
+
+        def body(s: State, prompt: str) -> None:
+            s += prompt
+            s += Generation("text", params)
+
+        return self.run_batch(Program(body, "generate"), items, progress=progress)
+
+    def start(
+        self,
+        program: AnyProgram,
+        arguments: Mapping[str, Any],
+        *,
+        seed: int | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Run:
+        """A run that is moved on by hand: `advance` it, then `core.step()`, until it is done."""
+        if self._closed:
+            raise EngineClosed("the engine is closed")
+        return Run(
+            self.core,
+            self._chat,
+            program,
+            arguments,
+            seed=self.config.seed if seed is None else seed,
+            on_event=on_event,
+        )
+
+    def _drive(self, runs: Sequence[Run]) -> None:
+        active = list(runs)
+        while active:
+            self._round(active)
+            active = [run for run in active if not run.done]
+
+    def _round(self, active: Sequence[Run]) -> None:
+        """Move every run on as far as it goes, then run one step; give up all of it if stopped."""
+        try:
+            for run in active:
+                run.advance()
+            if self.core.busy:
+                self.core.step()
+        except BaseException:
+            for run in active:
+                run.abort()
+            raise
+
+    # -- the house
+
+    def stats(self) -> EngineStats:
+        return self.core.stats()
+
+    def audit(self) -> None:
+        """Check every bookkeeping law; raises `AuditError`."""
+        self.core.audit()
+
+    def close(self) -> None:
+        """Take no more work. Closing twice is fine."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        self._token = default.set_default(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            default.reset(self._token)
+            self._token = None
+        self.close()
+
+
+class Stream(Iterator[Event]):
+    """The events of a run; `result()` when they are through. Closing it early cancels the run."""
+
+    def __init__(
+        self, engine: Engine, program: AnyProgram, arguments: Mapping[str, Any]
+    ) -> None:
+        self._events: deque[Event] = deque()
+        self._engine = engine
+        self._run = engine.start(program, arguments, on_event=self._events.append)
+
+    def __next__(self) -> Event:
+        with self._engine._lock:
+            while not self._events and not self._run.done:
+                self._engine._round([self._run])
+        if self._events:
+            return self._events.popleft()
+        if self._run.error is not None:
+            raise self._run.error
+        raise StopIteration
+
+    def result(self) -> Finished:
+        """Run on to the end; events that nobody took are dropped."""
+        for _ in self:
+            pass
+        return self._run.result()
+
+    def close(self) -> None:
+        self._run.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _bound(
+    program: AnyProgram, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    if isinstance(program, Program):
+        return program.bind_arguments(*args, **kwargs)
+    if args or kwargs:
+        raise TypeError("a request graph has its arguments filled in and takes none")
+    return {}
