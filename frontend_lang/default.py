@@ -1,7 +1,5 @@
 """The engine that `program.run(...)` uses when nobody names one. Knows no engine by name."""
 
-# ruff: noqa: ANN401 - arguments and results may be anything.
-
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from typing import Any, Protocol

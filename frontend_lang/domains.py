@@ -1,7 +1,5 @@
 """What a parameter takes, in words and as a check. Knows no parameter by name."""
 
-# ruff: noqa: ANN401 - what a person passes may be anything.
-
 import operator
 import re
 from collections.abc import Callable, Iterable

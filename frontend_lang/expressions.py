@@ -4,8 +4,6 @@ An expression is a description; nothing happens before a state takes it. Knows n
 graphs. A value of a run (`ramet.values`) is an expression, too.
 """
 
-# ruff: noqa: ANN401 - what a person passes may be anything.
-
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

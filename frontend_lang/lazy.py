@@ -3,8 +3,6 @@
 `+` with a text is not here: it does not look (`ramet.expressions`).
 """
 
-# ruff: noqa: ANN401 - a value may be anything, and so may what it is compared with.
-
 import operator
 from collections.abc import Iterator
 from typing import Any

@@ -4,8 +4,6 @@ The one place where they are written down; `gen`, the graph, the server and the 
 record whole. Knows no vocabulary: whether a token id exists is for the engine to say.
 """
 
-# ruff: noqa: ANN401 - what a person passes may be anything.
-
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Self, cast

@@ -4,8 +4,6 @@
 brings a recorder: `record` runs the body on it.
 """
 
-# ruff: noqa: ANN401 - arguments and results may be anything.
-
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,6 @@ comparison, an f-string, a length) asks the recorder, which waits in a run and r
 and then works on the real value; nothing stands for a value inside a string.
 """
 
-# ruff: noqa: ANN401 - a value may be anything.
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 

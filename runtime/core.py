@@ -151,9 +151,7 @@ class EngineCore:
         )
         return self._submit(task)
 
-    def score(
-        self, sequence: Sequence, start: int, *, on_done: Callable[[Task], None]
-    ) -> Scoring:
+    def score(self, sequence: Sequence, start: int, *, on_done: Callable[[Task], None]) -> Scoring:
         """Log-probability of each of an idle sequence's tokens from `start` on, given those before.
 
         With `start` at the end nothing is scored, and the sequence is just computed.

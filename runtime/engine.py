@@ -1,7 +1,5 @@
 """The engine as its users see it: programs in, results out, in the caller's thread."""
 
-# ruff: noqa: ANN401 - programs take and give anything.
-
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,7 +82,7 @@ class Engine:
             EngineError: it was refused, or failed while running.
         """
         with self._lock:
-            run = self.start(program, _bound(program, args, kwargs))
+            run = self.start(program, bound_arguments(program, args, kwargs))
             self._drive([run])
             return run.result()
 
@@ -125,11 +123,11 @@ class Engine:
                 while waiting and len(active) < max(1, concurrency):
                     at, item = waiting.popleft()
                     try:
-                        bound = _bound(program, (), item)
+                        bound = bound_arguments(program, (), item)
                         active[self.start(program, bound, seed=self.config.seed + at)] = at
                     except RametError as error:
                         outcomes[at] = error
-                self._round(list(active))
+                self.round(list(active))
                 for run in [run for run in active if run.done]:
                     outcomes[active.pop(run)] = run.outcome()
                 bar.update(task, completed=sum(outcome is not None for outcome in outcomes))
@@ -137,7 +135,7 @@ class Engine:
 
     def stream(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> "Stream":
         """Run a program and hand out its events while it runs."""
-        return Stream(self, program, _bound(program, args, kwargs))
+        return Stream(self, program, bound_arguments(program, args, kwargs))
 
     def generate(
         self, prompts: str | Sequence[str], *, progress: bool = False, **sampling: Any
@@ -179,10 +177,10 @@ class Engine:
     def _drive(self, runs: Sequence[Run]) -> None:
         active = list(runs)
         while active:
-            self._round(active)
+            self.round(active)
             active = [run for run in active if not run.done]
 
-    def _round(self, active: Sequence[Run]) -> None:
+    def round(self, active: Sequence[Run]) -> None:
         """Move every run on as far as it goes, then run one step; give up all of it if stopped."""
         try:
             for run in active:
@@ -226,9 +224,7 @@ class Engine:
 class Stream(Iterator[Event]):
     """The events of a run; `result()` when they are through. Closing it early cancels the run."""
 
-    def __init__(
-        self, engine: Engine, program: AnyProgram, arguments: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, engine: Engine, program: AnyProgram, arguments: Mapping[str, Any]) -> None:
         self._events: deque[Event] = deque()
         self._engine = engine
         self._run = engine.start(program, arguments, on_event=self._events.append)
@@ -236,7 +232,7 @@ class Stream(Iterator[Event]):
     def __next__(self) -> Event:
         with self._engine._lock:
             while not self._events and not self._run.done:
-                self._engine._round([self._run])
+                self._engine.round([self._run])
         if self._events:
             return self._events.popleft()
         if self._run.error is not None:
@@ -259,9 +255,10 @@ class Stream(Iterator[Event]):
         self.close()
 
 
-def _bound(
+def bound_arguments(
     program: AnyProgram, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Mapping[str, Any]:
+    """The arguments by name, checked; a request graph takes none."""
     if isinstance(program, Program):
         return program.bind_arguments(*args, **kwargs)
     if args or kwargs:

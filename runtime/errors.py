@@ -1,17 +1,17 @@
 """Everything that can go wrong while a program runs, as one tree.
 
-    RametError                      (ramet.errors)
-    └── EngineError
-        ├── ModelError              unknown model, architecture or dtype; unreadable weights
-        ├── RequestError            the request itself is wrong; nothing was computed
-        │   ├── PromptError         text that cannot be encoded, or nothing to start from
-        │   ├── ContextLengthError  longer than the model's context
-        │   └── CapacityError       would never fit the block pool, however long it waited
-        ├── GenerationError         this request failed while running
-        │   ├── SamplingError       no token can be drawn (NaN or infinite logits, all masked)
-        │   ├── StepError           the forward pass of its step raised
-        │   └── Aborted             it was cancelled
-        └── EngineClosed            the engine was shut down
+RametError                      (ramet.errors)
+└── EngineError
+    ├── ModelError              unknown model, architecture or dtype; unreadable weights
+    ├── RequestError            the request itself is wrong; nothing was computed
+    │   ├── PromptError         text that cannot be encoded, or nothing to start from
+    │   ├── ContextLengthError  longer than the model's context
+    │   └── CapacityError       would never fit the block pool, however long it waited
+    ├── GenerationError         this request failed while running
+    │   ├── SamplingError       no token can be drawn (NaN or infinite logits, all masked)
+    │   ├── StepError           the forward pass of its step raised
+    │   └── Aborted             it was cancelled
+    └── EngineClosed            the engine was shut down
 """
 
 from ramet.errors import RametError

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from ramet.errors import LanguageError
 from ramet.nodes import (
@@ -30,8 +31,7 @@ from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import PromptError
 from ramet.runtime.sampling import sample_key
 from ramet.runtime.sampling.keys import noise
-from ramet.runtime.sequence import Generation, Scoring, Task
-from ramet.runtime.sequence import Sequence as EngineSequence
+from ramet.runtime.sequence import Generation, Scoring, Sequence as EngineSequence, Task
 from ramet.runtime.tokenizer import Piece
 from ramet.runtime.values import (
     GenInfo,
@@ -254,9 +254,7 @@ class Interpreter:
         context.generated(task.text.text, task.text.leftover)
         self._bind(context, id, node, task.text.text, _gen_info(task))
 
-    def _samples(
-        self, context: Context, sequence: EngineSequence, id: int, node: Gen
-    ) -> Process:
+    def _samples(self, context: Context, sequence: EngineSequence, id: int, node: Gen) -> Process:
         """n samples side by side on forks; the state itself appends nothing."""
         forks = [self._fork_sequence(sequence) for _ in range(node.params.n)]
         tasks = tuple(
@@ -356,7 +354,7 @@ class Interpreter:
             tokens={option: tuple(each) for option, each in by_option(tokens)},
         )
 
-    _run: "dict[type[Node], Callable[..., Process]]" = {
+    _run: ClassVar[dict[type[Node], Callable[..., Process]]] = {
         Text: _text,
         Open: _open,
         Close: _close_role,

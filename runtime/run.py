@@ -45,6 +45,7 @@ class Run(GraphRecorder):
         self._result: Result = None
         self._reading: int | None = None
         self._body: greenlet | None = None
+        self._loop = greenlet.getcurrent()  # what drives the run
         super().__init__()
         if isinstance(program, Graph):
             for node in program.nodes[1:]:
@@ -123,8 +124,7 @@ class Run(GraphRecorder):
             super().read(node)
         while not self._interpreter.has_value(node):
             self._reading = node
-            assert self._body.parent is not None, "a body is switched to from the loop"
-            self._body.parent.switch()
+            self._loop.switch()
         self._reading = None
 
     # -- the body
@@ -143,7 +143,7 @@ class Run(GraphRecorder):
 
     def _switch(self) -> None:
         assert self._body is not None, "a graph has no body"
-        self._body.parent = greenlet.getcurrent()
+        self._body.parent = self._loop = greenlet.getcurrent()
         try:
             self._body.switch()
         except Exception as error:

@@ -6,10 +6,11 @@ One queue, first come first served, every step a fresh choice (continuous batchi
    order of arrival, within the step's token budget.
 2. Where blocks run out, idle sequences give theirs back first, then the latest arrival is
    preempted: its blocks go and it is computed again later (recomputation, arXiv 2309.06180,
-   section 4.5). The earliest arrival is never preempted for a later one, and a task that needs more
-   than the whole pool is refused, so somebody always moves on.
-3. Waiting tasks are let in while there is room for their whole prompt. One whose next block is being
-   computed by somebody else waits for that block instead of computing it again, and lets others by.
+   section 4.5). The earliest arrival is never preempted for a later one, and a task that needs
+   more than the whole pool is refused, so somebody always moves on.
+3. Waiting tasks are let in while there is room for their whole prompt. One whose next block is
+   being computed by somebody else waits for that block instead of computing it again, and lets
+   others by.
 """
 
 from bisect import insort

@@ -1,4 +1,4 @@
-"""What is known of a value besides the value: frozen records, read as `s["x"].prob` in a program."""
+"""What is known of a value besides the value: frozen records, read as `s["x"].prob`."""
 
 import math
 from collections.abc import Sequence

@@ -14,17 +14,17 @@ class Backend(Protocol):
 
     cache: KVCache
 
-    def plan(self, step: Step) -> Any:  # noqa: ANN401 - each backend has a plan of its own
+    def plan(self, step: Step) -> Any:
         """Work out, once a step, what every layer will repeat."""
         ...
 
-    def write(self, plan: Any, layer: int, key: Tensor, value: Tensor) -> None:  # noqa: ANN401
+    def write(self, plan: Any, layer: int, key: Tensor, value: Tensor) -> None:
         """Store `[T, kv_heads, head_dim]` keys and values in the step's slots."""
         ...
 
     def attend(
         self,
-        plan: Any,  # noqa: ANN401
+        plan: Any,
         layer: int,
         query: Tensor,
         *,

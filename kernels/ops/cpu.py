@@ -52,9 +52,7 @@ class CpuBackend:
     def write(self, plan: Plan, layer: int, key: Tensor, value: Tensor) -> None:
         for part, new in ((0, key), (1, value)):
             rows = new if plan.write_all else new.index_select(0, plan.written)
-            self._matrix(layer, part).index_copy_(
-                0, plan.targets, rows.reshape(-1, rows.shape[-1])
-            )
+            self._matrix(layer, part).index_copy_(0, plan.targets, rows.reshape(-1, rows.shape[-1]))
 
     def attend(
         self,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True)
 class KVLayout:
@@ -16,7 +18,7 @@ class KVLayout:
     num_blocks: int
     block_size: int
     dtype: torch.dtype = torch.float32
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
 
     @property
     def slots(self) -> int:

@@ -32,7 +32,7 @@ def paged_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **arguments: Any,  # noqa: ANN401 - whatever else a model passes
+    **arguments: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention function over `[1, heads, T, head_dim]`; gives `[1, T, heads, …]`."""
     attend = arguments.get(ARGUMENT)
@@ -51,7 +51,7 @@ def paged_attention(
     return out.unsqueeze(0), None
 
 
-def no_mask(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - transformers' signature
+def no_mask(*args: Any, **kwargs: Any) -> None:
     """The causal rule is in the paged attention; there is no mask to build."""
 
 
@@ -94,7 +94,7 @@ def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) ->
         layers=layers,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        vocab=module.get_output_embeddings().weight.shape[0],
+        vocab=int(text.vocab_size),
         context=int(text.max_position_embeddings),
         eos=eos,
         dtype=dtype,
@@ -108,7 +108,7 @@ def _probe(module: nn.Module, name: str) -> tuple[int, int, int]:
     """Layers, key heads and head size, seen in a run over two tokens."""
     seen: dict[int, tuple[int, int]] = {}
 
-    def record(layer: int, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:  # noqa: ANN401
+    def record(layer: int, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         if key.shape != value.shape:
             raise ModelError(f"{name}: keys and values of different sizes are not supported")
         seen[layer] = (key.shape[1], key.shape[2])
@@ -128,7 +128,7 @@ def _call(
     tokens: Tensor,
     positions: Tensor,
     attention: Callable[..., Tensor],
-    **keep: Any,  # noqa: ANN401
+    **keep: Any,
 ) -> Tensor:
     """Logits `[rows kept, vocab]`."""
     output = module(

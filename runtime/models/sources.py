@@ -104,8 +104,8 @@ def _convert(gguf: Path, target: Path) -> None:
     except (ValueError, KeyError, OSError, NotImplementedError) as error:
         raise ModelError(f"{gguf}: transformers cannot read this GGUF file: {error}") from error
     # The weights are plain floats by now; without the mark, transformers agrees to save them.
-    model.hf_quantizer = None
-    del model.config.quantization_config
+    delattr(model, "hf_quantizer")
+    delattr(model.config, "quantization_config")
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 

@@ -1,0 +1,200 @@
+"""The engine on a thread of its own: programs come at any time, from any event loop, and share.
+
+The thread alone touches the engine. Coroutines hand it calls through a queue and get answers in
+their own loop; a coroutine that is cancelled takes its program with it.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Self
+
+from ramet.runtime.engine import AnyProgram, Engine, bound_arguments
+from ramet.runtime.errors import EngineClosed, EngineError
+from ramet.runtime.interpreter import Event
+from ramet.runtime.result import Finished
+from ramet.runtime.run import Run
+
+
+class _Job:
+    """One program on its way, and the loop that waits for it. `events` ends with the outcome."""
+
+    def __init__(self, program: AnyProgram, arguments: Mapping[str, Any], seed: int | None) -> None:
+        self.program = program
+        self.arguments = arguments
+        self.seed = seed
+        self.run: Run | None = None
+        self.over = False
+        self.events: asyncio.Queue[Event | Finished | Exception] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, item: Event | Finished | Exception) -> None:
+        """From the engine's thread; a loop that is gone has nobody to tell."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.events.put_nowait, item)
+
+    def end(self, outcome: Finished | Exception) -> None:
+        if not self.over:
+            self.over = True
+            self.send(outcome)
+
+
+class AsyncEngine:
+    """Runs programs as they arrive, in one continuous batch.
+
+    async with AsyncEngine("smollm2-135m") as engine:
+        results = await asyncio.gather(*(engine.run(tips, topic=t) for t in topics))
+    """
+
+    def __init__(self, model: str | None = None, **settings: Any) -> None:
+        """Load a model as `Engine` does, and start the thread."""
+        self._begin(Engine(model, **settings))
+
+    @classmethod
+    def of(cls, engine: Engine) -> Self:
+        """Take over an engine; nobody else may use it from now on."""
+        self = cls.__new__(cls)
+        self._begin(engine)
+        return self
+
+    def _begin(self, engine: Engine) -> None:
+        self._engine = engine
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._jobs: list[_Job] = []
+        self._stop = False
+        self._thread = threading.Thread(target=self._work, name="ramet-engine", daemon=True)
+        self._thread.start()
+
+    # -- programs
+
+    async def run(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> Finished:
+        """Run a program and wait for it; raises what ended it. Cancelling cancels it."""
+        outcome = await self._outcome(program, bound_arguments(program, args, kwargs), None)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def run_batch(
+        self,
+        program: AnyProgram,
+        arguments: Sequence[Mapping[str, Any]],
+        /,
+        *,
+        concurrency: int = 64,
+    ) -> list[Finished | Exception]:
+        """Run once for each mapping; as `Engine.run_batch`."""
+        room = asyncio.Semaphore(max(1, concurrency))
+
+        async def one(at: int, item: Mapping[str, Any]) -> Finished | Exception:
+            async with room:
+                try:
+                    arguments = bound_arguments(program, (), item)
+                except Exception as error:
+                    return error
+                return await self._outcome(program, arguments, self._engine.config.seed + at)
+
+        return await asyncio.gather(*(one(at, item) for at, item in enumerate(arguments)))
+
+    async def stream(
+        self, program: AnyProgram, /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[Event | Finished]:
+        """The events of a run as they come, and its result as the last item."""
+        job = self._submit(program, bound_arguments(program, args, kwargs), None)
+        try:
+            while True:
+                item = await job.events.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+                if isinstance(item, Finished):
+                    return
+        finally:
+            self._call(lambda: self._cancel(job))
+
+    async def close(self) -> None:
+        """Cancel what runs, end the thread. Closing twice is fine."""
+        self._call(self._shut)
+        await asyncio.to_thread(self._thread.join)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def _outcome(
+        self, program: AnyProgram, arguments: Mapping[str, Any], seed: int | None
+    ) -> Finished | Exception:
+        job = self._submit(program, arguments, seed, events=False)
+        try:
+            outcome = await job.events.get()
+        except asyncio.CancelledError:
+            self._call(lambda: self._cancel(job))
+            raise
+        assert isinstance(outcome, Finished | Exception), "no events were asked for"
+        return outcome
+
+    def _submit(
+        self,
+        program: AnyProgram,
+        arguments: Mapping[str, Any],
+        seed: int | None,
+        *,
+        events: bool = True,
+    ) -> _Job:
+        if self._stop:
+            raise EngineClosed("the engine is closed")
+        job = _Job(program, arguments, seed)
+        self._call(lambda: self._start(job, job.send if events else None))
+        return job
+
+    def _call(self, call: Callable[[], None]) -> None:
+        self._calls.put(call)
+
+    # -- on the thread
+
+    def _work(self) -> None:
+        while not self._stop:
+            self._take_calls(wait=not self._jobs and not self._engine.core.busy)
+            try:
+                self._engine.round([job.run for job in self._jobs if job.run is not None])
+            except Exception as error:
+                self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
+            for job in self._jobs:
+                if job.run is not None and job.run.done:
+                    job.end(job.run.outcome())
+            self._jobs = [job for job in self._jobs if not job.over]
+        self._take_calls(wait=False)
+        self._fail_all(EngineClosed("the engine was closed"))
+
+    def _take_calls(self, *, wait: bool) -> None:
+        with suppress(Empty):
+            while True:
+                self._calls.get(block=wait)()
+                wait = False
+
+    def _start(self, job: _Job, on_event: Callable[[Event], None] | None) -> None:
+        try:
+            job.run = self._engine.start(
+                job.program, job.arguments, seed=job.seed, on_event=on_event
+            )
+            self._jobs.append(job)
+        except Exception as error:
+            job.end(error)
+
+    def _cancel(self, job: _Job) -> None:
+        job.over = True
+        if job.run is not None:
+            job.run.abort()
+
+    def _fail_all(self, error: Exception) -> None:
+        for job in self._jobs:
+            job.end(error)
+            self._cancel(job)
+        self._jobs = []
+
+    def _shut(self) -> None:
+        self._engine.close()
+        self._stop = True
