@@ -1,10 +1,10 @@
-"""What the block cache costs: a decode step, a fork, the adoption of a prompt. No model, no tensors.
+"""What the block cache costs: a decode step, a fork, adopting a prompt. No model, no tensors.
 
     python bench/cache.py [--json FILE] [--repeats N]
 
-A decode step is reserve(1) and commit([token]) for every sequence, over a whole number of blocks, so
-that each sequence takes and publishes one block every 16 steps. Staggered sequences reach their
-block's end in different steps, aligned ones all in the same: the worst step of all.
+A decode step is reserve(1) and commit([token]) for every sequence. Each sequence takes and
+publishes a block every 16 steps: staggered sequences in different steps, aligned ones all in the
+same, which is the worst step there is. The mean counts every step.
 """
 
 import argparse
@@ -14,49 +14,61 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ramet.cache import BlockPool, BlockTable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BLOCK = 16
+STEPS = 4 * BLOCK
 PROMPT = 1_000
 BATCHES = (32, 256, 1024)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the block cache costs.")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds of 64 steps")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds, of which the best counts")
     options = parser.parse_args()
-    rows: dict[str, float] = {}
-    for batch in BATCHES:
-        for layout in ("staggered", "aligned"):
-            steps = decode_steps(batch, layout == "staggered", options.repeats)
-            rows[f"decode step, {batch} {layout}, median ms"] = statistics.median(steps)
-            rows[f"decode step, {batch} {layout}, mean ms"] = statistics.fmean(steps)
-            rows[f"decode step, {batch} {layout}, worst ms"] = max(steps)
-    rows |= prompts(options.repeats)
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        print(f"{name:<{width}}  {value:8.4f}")
+    rows = {
+        f"decode, {batch} {layout} sequences": decode(batch, layout, options.repeats)
+        for batch in BATCHES
+        for layout in ("staggered", "aligned")
+    }
+    rows |= {
+        f"{name}, {PROMPT} tokens": summary(times)
+        for name, times in prompt(options.repeats).items()
+    }
+    print(f"{'milliseconds':<36}{'median':>9}{'mean':>9}{'worst':>9}")
+    for name, row in rows.items():
+        print(f"{name:<36}" + "".join(f"{value:9.4f}" for value in row.values()))
     if options.json:
         machine = {"machine": platform.machine(), "python": platform.python_version()}
-        options.json.write_text(json.dumps(machine | rows, indent=2) + "\n")
+        options.json.write_text(json.dumps(machine | {"milliseconds": rows}, indent=2) + "\n")
 
 
-def decode_steps(batch: int, staggered: bool, repeats: int) -> list[float]:
-    """Milliseconds of each of 64 steps; the best of `repeats` rounds for each."""
-    rounds: list[list[float]] = []
-    for _ in range(repeats):
-        draw = random.Random(0)
-        pool = BlockPool(batch * 8, BLOCK, seed=0)
-        tables = [BlockTable(pool) for _ in range(batch)]
-        for place, table in enumerate(tables):
-            fill(table, [draw.randrange(50_000) for _ in range(place % BLOCK if staggered else 0)])
-        tokens = [[draw.randrange(50_000) for _ in tables] for _ in range(4 * BLOCK)]
-        rounds.append([timed(lambda row=row: step(tables, row)) for row in tokens])
-    return [min(times) for times in zip(*rounds, strict=True)]
+def summary(times: list[float]) -> dict[str, float]:
+    mean = statistics.fmean(times)
+    return {"median": statistics.median(times), "mean": mean, "worst": max(times)}
+
+
+def decode(batch: int, layout: str, repeats: int) -> dict[str, float]:
+    """Of each step the best of `repeats` rounds: what else the machine does is not the cache's."""
+    rounds = [decode_round(batch, layout == "staggered") for _ in range(repeats)]
+    return summary([min(times) for times in zip(*rounds, strict=True)])
+
+
+def decode_round(batch: int, staggered: bool) -> list[float]:
+    draw = random.Random(0)
+    pool = BlockPool(batch * (STEPS // BLOCK + 2), BLOCK, seed=0)
+    tables = [BlockTable(pool) for _ in range(batch)]
+    for place, table in enumerate(tables):
+        fill(table, draw.choices(range(50_000), k=place % BLOCK if staggered else 0))
+    rows = [draw.choices(range(50_000), k=batch) for _ in range(STEPS)]
+    return [timed(lambda row=row: step(tables, row)) for row in rows]
 
 
 def step(tables: list[BlockTable], row: list[int]) -> None:
@@ -66,34 +78,26 @@ def step(tables: list[BlockTable], row: list[int]) -> None:
         table.commit([token])
 
 
-def prompts(repeats: int) -> dict[str, float]:
-    """Milliseconds for what happens to a prompt of 1,000 tokens as a whole."""
-    draw = random.Random(0)
-    pool = BlockPool(1_024, BLOCK, seed=0)
-    tokens = [draw.randrange(50_000) for _ in range(PROMPT)]
-    holder = BlockTable(pool)
+def prompt(repeats: int) -> dict[str, list[float]]:
+    """What happens to a prompt as a whole, each act many times over."""
+    tokens = random.Random(0).choices(range(50_000), k=PROMPT)
+    pool = BlockPool(PROMPT, BLOCK, seed=0)
     times: dict[str, list[float]] = {}
     for _ in range(20 * repeats):
+        first, second = BlockTable(pool), BlockTable(pool)
+        acts: dict[str, Callable[[], object]] = {
+            "adopt, nothing there": lambda table=first: table.adopt(tokens),
+            "announce": lambda table=first: table.announce(tokens),
+            "reserve and commit": lambda table=first: fill(table, tokens),
+            "adopt, all there": lambda table=second: table.adopt(tokens),
+            "fork and release": lambda table=first: table.fork().release(),
+        }
+        for name, act in acts.items():
+            times.setdefault(name, []).append(timed(act))
+        first.release()
+        second.release()
         pool.clear()
-        fresh = BlockTable(pool)
-        record(times, "adopt, nothing found", lambda: fresh.adopt(tokens))  # noqa: B023
-        record(times, "announce", lambda: fresh.announce(tokens))  # noqa: B023
-        record(times, "reserve and commit", lambda: fill(fresh, tokens))  # noqa: B023
-        holder, idle = fresh, BlockTable(pool)
-        record(times, "adopt, all found", lambda: idle.adopt(tokens))  # noqa: B023
-        record(times, "fork", lambda: children.append(holder.fork()), children := [])  # noqa: B023
-        record(times, "release, shared", idle.release)
-        for table in (*children, holder):
-            table.release()
-    return {
-        f"{PROMPT} tokens: {name}, median ms": statistics.median(t) for name, t in times.items()
-    }
-
-
-def record(
-    times: dict[str, list[float]], name: str, call: Callable[[], object], *_: object
-) -> None:
-    times.setdefault(name, []).append(timed(call))
+    return times
 
 
 def fill(table: BlockTable, tokens: list[int]) -> None:
@@ -101,11 +105,11 @@ def fill(table: BlockTable, tokens: list[int]) -> None:
     table.commit(tokens)
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Milliseconds, the garbage collector held off: its pauses are the process's, not the cache's."""
+def timed(act: "Callable[[], object]") -> float:
+    """Milliseconds with the garbage collector held off: its pauses belong to the whole process."""
     gc.disable()
     start = time.perf_counter()
-    call()
+    act()
     spent = time.perf_counter() - start
     gc.enable()
     return spent * 1e3

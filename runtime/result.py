@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ramet.errors import UnknownVariable
 from ramet.graph import Graph
@@ -36,7 +37,7 @@ class FinishedState:
 class Finished:
     """The outcome of a run."""
 
-    value: object  # what the program returned; without a return, its variables
+    value: Any  # what the program returned; without a return, its variables
     graph: Graph  # every node it came to
     root: FinishedState
     infos: Mapping[str, Info] = field(repr=False)  # of each variable; the last one of a name

@@ -5,7 +5,6 @@
 
 import random
 import sys
-from collections.abc import Callable
 
 from cache_world import Row, World
 
@@ -22,7 +21,7 @@ class Driver:
         self.size = self.draw.choice(BLOCK_SIZES)
         self.world = World(self.draw.choice(POOLS), self.size, bits=bits, sharing=sharing)
         self.scopes = [b"one", b"two", b""][: self.draw.randint(1, 3)]
-        self.operations: list[Callable[[], object]] = [
+        self.operations = [
             *[self.admit] * 3,
             *[self.decode] * 6,
             *[self.step_together] * 3,

@@ -54,7 +54,9 @@ class Row:
 class Model:
     """What a pool of `num_blocks` must do. Rows are the live ones, shared with the world."""
 
-    def __init__(self, paths: Paths, rows: list[Row], num_blocks: int, size: int, sharing: bool):
+    def __init__(
+        self, paths: Paths, rows: list[Row], num_blocks: int, size: int, sharing: bool
+    ) -> None:
         self.paths = paths
         self.rows = rows
         self.size = size

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from ramet.cache import AuditError, BlockPool, BlockTable
 from ramet.cache.hashing import KeyChain
 from ramet.cache.prefix import Route

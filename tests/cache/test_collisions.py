@@ -4,6 +4,7 @@ import random
 
 import pytest
 from cache_world import CutChain
+
 from ramet.cache import BlockPool, BlockTable
 
 

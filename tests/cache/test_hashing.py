@@ -1,7 +1,8 @@
 """Keys: what they depend on, and what they do not."""
 
-from ramet.cache.hashing import KeyChain
 from xxhash import xxh3_128_digest
+
+from ramet.cache.hashing import KeyChain
 
 
 def test_the_rule_as_written() -> None:

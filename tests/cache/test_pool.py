@@ -1,6 +1,7 @@
 """The pool by itself: which block is taken, what becomes of one that is given up, wrong calls."""
 
 import pytest
+
 from ramet.cache import BlockPool, BlockTable, CacheMisuse, OutOfBlocks
 
 

@@ -3,11 +3,13 @@
 import random
 
 import pytest
+
 from ramet.cache.block import Block, common
 from ramet.cache.hashing import KeyChain
 from ramet.cache.prefix import PrefixIndex, Route
 
 CHAIN = KeyChain(0, b"")
+LETTERS: tuple[int, ...] = (0, 1, 2)
 
 
 def sealed(index: PrefixIndex, id: int, tokens: list[int], parent: int | bytes = b"") -> Block:
@@ -72,13 +74,13 @@ def test_longest_is_the_longest_of_all_children() -> None:
     draw = random.Random(1)
     for _ in range(200):
         index = PrefixIndex()
-        texts = {tuple(draw.choices((0, 1, 2), k=4)) for _ in range(draw.randrange(12))}
+        texts = {tuple(draw.choices(LETTERS, k=4)) for _ in range(draw.randrange(12))}
         blocks = [sealed(index, id, list(text)) for id, text in enumerate(sorted(texts))]
         blocks += [
-            opened(index, 100 + id, draw.choices((0, 1, 2), k=draw.randint(1, 3)))
+            opened(index, 100 + id, draw.choices(LETTERS, k=draw.randint(1, 3)))
             for id in range(draw.randrange(4))
         ]
-        query = draw.choices((0, 1, 2), k=draw.randrange(5))
+        query = draw.choices(LETTERS, k=draw.randrange(5))
         run, block = index.longest(b"", query)
         assert run == max((common(block.tokens, query) for block in blocks), default=0)
         assert (block is None) == (run == 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cache_driver import Driver
+
 from ramet.cache import BlockPool, BlockTable
 
 DRIVER = Path(__file__).with_name("cache_driver.py")

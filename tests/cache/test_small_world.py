@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 import pytest
-from cache_world import World
-
 from cache_model import Row
+from cache_world import World
 
 Operation = tuple[str, int, tuple[int, ...]]
 SUFFIXES = [*product((0, 1), repeat=1), *product((0, 1), repeat=2)]

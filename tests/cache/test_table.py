@@ -1,4 +1,4 @@
-"""One table at a time and several together: exact blocks, exact copies, exact order of what is free.
+"""One table at a time and several together: exact blocks, exact copies, exact free order.
 
 Blocks hold 4 tokens here, and are handed out from 0.
 """
@@ -6,6 +6,7 @@ Blocks hold 4 tokens here, and are handed out from 0.
 from collections.abc import Callable
 
 import pytest
+
 from ramet.cache import BlockPool, BlockTable, CacheMisuse, Copy, OutOfBlocks
 
 

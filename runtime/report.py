@@ -1,0 +1,87 @@
+"""What a run did, drawn for a terminal: the tree of its states, and what sharing saved."""
+
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from ramet.runtime.core import EngineStats
+from ramet.runtime.result import Finished, FinishedState
+from ramet.runtime.sequence import Usage
+
+_BAR = 24  # characters of a state's bar
+_SNIPPET = 44  # characters of a state's text
+
+
+def state_tree(finished: Finished) -> Tree:
+    """Every state of a run with a bar: prompt tokens reused, computed, and tokens generated."""
+    widest = max(_tokens(state.usage) for state in finished.root.walk()) or 1
+    tree = Tree(_label(finished.root, finished.graph.name, widest))
+    _grow(tree, finished.root, widest)
+    return tree
+
+
+def sharing_table(runs: Sequence[Finished], stats: EngineStats, block_size: int) -> Group:
+    """What the runs cost together, against computing every prompt token they asked for."""
+    total = Usage()
+    for run in runs:
+        total.add(run.usage)
+    asked = total.prompt_computed + total.prompt_reused
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right", style="bold")
+    table.add_column()
+    rows = [
+        (f"{asked:,}", "prompt tokens asked for"),
+        (f"{total.prompt_reused:,}", f"of them reused ({_percent(total.prompt_reused, asked)})"),
+        (f"{total.prompt_computed:,}", "computed"),
+        (f"{total.generated:,}", "generated"),
+        (f"{-(-asked // block_size):,}", f"blocks of {block_size} tokens without sharing"),
+        (f"{stats.cache.published:,}", "blocks filled and kept to be found again"),
+        (f"{total.copied_blocks:,}", "blocks copied on write"),
+        (f"{stats.steps:,}", "forward passes"),
+    ]
+    for number, what in rows:
+        table.add_row(number, what)
+    return Group(table, legend())
+
+
+def legend() -> Text:
+    """What the colours of the bars mean."""
+    return Text.assemble(
+        ("█ reused  ", "green"), ("█ computed  ", "yellow"), ("█ generated", "blue")
+    )
+
+
+def _grow(tree: Tree, state: FinishedState, widest: int) -> None:
+    for index, branch in enumerate(state.branches):
+        _grow(tree.add(_label(branch, f"branch {index}", widest)), branch, widest)
+
+
+def _label(state: FinishedState, name: str, widest: int) -> Text:
+    usage = state.usage
+    label = Text.assemble((f"{name}  ", "bold"))
+    parts = (usage.prompt_reused, usage.prompt_computed, usage.generated)
+    for tokens, colour in zip(parts, ("green", "yellow", "blue"), strict=True):
+        label.append("█" * round(tokens * _BAR / widest), colour)
+    label.append("  {} reused, {} computed, {} generated".format(*parts), "dim")
+    if usage.copied_blocks:
+        plural = "y" if usage.copied_blocks == 1 else "ies"
+        label.append(f", {usage.copied_blocks} block cop{plural}", "dim")
+    written = "".join(span.text for span in state.written if span.generated).strip()
+    label.append(f"\n“{_snippet(written)}”", "italic")
+    return label
+
+
+def _snippet(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SNIPPET else line[: _SNIPPET - 1] + "…"
+
+
+def _tokens(usage: Usage) -> int:
+    return usage.prompt_reused + usage.prompt_computed + usage.generated
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "none"
