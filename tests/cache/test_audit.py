@@ -154,7 +154,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "full and open": lambda s: s.both(
             s.blocks[2].tokens.extend([9, 9]), s.set(s.plain, length=12, tail=NOWHERE)
         ),
-        "a tail where there is none": lambda s: s.set(s.sibling, tail=s.blocks[5]),
+        "a tail where there is none": lambda s: s.set(s.sibling, tail=s.blocks[0]),
         "no tail where there is one": lambda s: s.set(s.plain, tail=NOWHERE),
         "the target of a copy exposed": lambda s: s.index.expose(s.blocks[6], s.blocks[1].serial),
     },

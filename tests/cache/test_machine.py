@@ -8,7 +8,7 @@ eviction are compared with the model's.
 import functools
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cache_model import Row
@@ -33,7 +33,7 @@ LENGTH = st.tuples(st.integers(0, 2), st.sampled_from((-1, 0, 0, 1, 2)))
 EXECUTED: Counter[str] = Counter()
 
 
-def act(**draws: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def act(**draws: st.SearchStrategy[object]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A rule that is counted, and leaves a row for the next one to act on."""
 
     def wrap(method: Callable[..., None]) -> Callable[..., None]:
@@ -44,7 +44,7 @@ def act(**draws: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Call
             if not self.world.rows:
                 self.world.add(self.scopes[0])
 
-        return rule(**draws)(counted)
+        return rule(**cast("Any", draws))(counted)
 
     return wrap
 
@@ -280,5 +280,5 @@ def test_the_cache_is_its_model(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_cache_is_its_model_at_length(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(6_500, 200, capsys) >= 600_000
+    assert run(4_500, 200, capsys) >= 600_000
     assert min(EXECUTED.values()) >= 1_000

@@ -108,6 +108,10 @@ def test_what_cannot_be_given_up_or_shared_is_refused(call: str) -> None:
     pool.audit([])
 
 
+def test_blocks_hold_sixteen_tokens_unless_told_otherwise() -> None:
+    assert BlockPool(1).block_size == 16
+
+
 @pytest.mark.parametrize(("num_blocks", "block_size"), [(0, 1), (1, 0), (-1, 16)])
 def test_an_impossible_pool_is_refused(num_blocks: int, block_size: int) -> None:
     with pytest.raises(CacheMisuse):
@@ -117,10 +121,10 @@ def test_an_impossible_pool_is_refused(num_blocks: int, block_size: int) -> None
 def test_statistics_add_up() -> None:
     pool = BlockPool(8, 2)
     assert pool.stats().hit_rate == 0
-    published(pool, [1, 1])
+    published(pool, [1, 1], [3, 3])
     table = BlockTable(pool)
     table.adopt([1, 1, 2, 2])
     stats = pool.stats()
-    assert (stats.free, stats.held, stats.cached) == (7, 1, 0)
+    assert (stats.free, stats.held, stats.cached) == (6, 1, 1)
     assert (stats.queries, stats.hits, stats.hit_rate) == (4, 2, 0.5)
-    assert (stats.published, stats.merged, stats.displaced, stats.copies) == (1, 0, 0, 0)
+    assert (stats.published, stats.merged, stats.displaced, stats.copies) == (2, 0, 0, 0)

