@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from ramet.runtime.models import Model, load_model
 from ramet.runtime.models.hf import HuggingFaceModel
@@ -49,3 +50,31 @@ def test_logits_are_those_of_transformers(family: str) -> None:
     for seed, block_size in enumerate((1, 7, 16)):
         got = paged_logits(model, texts(), block_size=block_size, seed=seed)
         assert_close(saved(family), got)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_native_families_run_natively(family: str) -> None:
+    expected = LlamaDecoder if family in NATIVE else HuggingFaceModel
+    assert isinstance(loaded(saved(family)), expected)
+
+
+@torch.inference_mode()
+def rounded_logits(folder: Path, text: list[int], dtype: torch.dtype) -> Tensor:
+    """transformers' own, in a narrow dtype."""
+    module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+    return module.eval()(torch.tensor([text])).logits[0].float()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rounding_costs_no_more_than_in_transformers(family: str, dtype: str) -> None:
+    """The error of a narrow dtype depends on the weights, so transformers' own is the yardstick:
+    both round the same weights and about as many intermediate results."""
+    (text,) = texts((90,))
+    exact = transformers_logits(saved(family), text)
+    (got,) = paged_logits(loaded(saved(family), dtype), [text], block_size=16, seed=1)
+    theirs = rounded_logits(saved(family), text, getattr(torch, dtype))
+    error, allowed = (each.sub(exact).square().mean().sqrt() for each in (got, theirs))
+    print(family, dtype, error/ allowed, error)
+    assert got.dtype == torch.float32
+    assert 0 < error < 1.5 * allowed

@@ -1,0 +1,166 @@
+"""The engine against transformers.generate: same model, same prompts, same process, in turns.
+
+    python bench/engine.py [--repeats 3] [--json bench/results/engine-cpu.json] [--quick]
+
+Three workloads on SmolLM2-135M in float32: one stream, 32 short prompts, and 64 prompts on a shared
+prefix of 1,000 tokens. Both sides generate exactly the number of tokens asked for, greedily, and
+the medians of alternating runs are compared. `own` is what a step spends outside the model's
+forward pass: scheduling, block bookkeeping, packing, drawing tokens, and text.
+"""
+
+import argparse
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from machine import median, seconds, write
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from ramet.params import SamplingParams
+from ramet.runtime import EngineConfig
+from ramet.runtime.core import EngineCore
+from ramet.runtime.models import Model, PagedAttention, load_model
+from ramet.runtime.tokenizer import Piece, Tokenizer
+
+WORDS = (
+    "the quick brown fox jumps over a lazy dog while seven wizards brew potions near an old stone "
+    "bridge in autumn rain and nobody in the village knows why they came"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    name: str
+    prompts: list[list[int]]
+    tokens: int  # generated for each prompt
+    target: float  # ratio to reach
+
+
+class Timed:
+    """A model whose forward passes are timed."""
+
+    def __init__(self, model: Model) -> None:
+        self.shape = model.shape
+        self.seconds = 0.0
+        self._model = model
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, attention: PagedAttention, rows: Tensor
+    ) -> Tensor:
+        started = perf_counter()
+        logits = self._model.forward(tokens, positions, attention, rows)
+        self.seconds += perf_counter() - started
+        return logits
+
+
+def ours(model: Timed, tokenizer: Tokenizer, work: Workload) -> list[list[int]]:
+    """All prompts at once through a fresh engine: nothing is cached from before."""
+    core = EngineCore(model, tokenizer, EngineConfig(num_blocks=6000))
+    params = SamplingParams(max_tokens=work.tokens, ignore_eos=True)
+    tasks = [
+        core.generate(core.open(prompt), params, key=0, on_done=lambda task: None)
+        for prompt in work.prompts
+    ]
+    while core.busy:
+        core.step()
+    return [task.drawn for task in tasks]
+
+
+def theirs(model: PreTrainedModel, work: Workload) -> list[list[int]]:
+    """`generate` on one left-padded batch."""
+    longest = max(map(len, work.prompts))
+    pads = [longest - len(prompt) for prompt in work.prompts]
+    ids = [[0] * pad + prompt for pad, prompt in zip(pads, work.prompts, strict=True)]
+    mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
+    out = model.generate(
+        torch.tensor(ids),
+        attention_mask=torch.tensor(mask),
+        max_new_tokens=work.tokens,
+        min_new_tokens=work.tokens,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    return out[:, longest:].tolist()
+
+
+def workloads(tokenizer: Tokenizer, quick: bool) -> list[Workload]:
+    draw = random.Random(0)
+    vocabulary = WORDS.split()
+
+    def text(words: int) -> list[int]:
+        written = " ".join(draw.choices(vocabulary, k=words))
+        return tokenizer.encode([Piece(written)], start=True)
+
+    short = [text(17) for _ in range(32)]
+    prefix = text(1200)[:1000]
+    long = [prefix + text(draw.randint(8, 16)) for _ in range(64)]
+    cut = 4 if quick else 1
+    return [
+        Workload("one stream, 64 tokens", short[:1], 64 // cut, 1.0),
+        Workload("32 short prompts × 64 tokens", short, 64 // cut, 1.3),
+        Workload("64 prompts on a shared 1,000 tokens × 32", long, 32 // cut, 8.0),
+    ]
+
+
+def compare(
+    work: Workload, model: Model, tokenizer: Tokenizer, hf: PreTrainedModel, repeats: int
+) -> dict[str, object]:
+    timed = Timed(model)
+    mine = ours(timed, tokenizer, work)
+    reference: list[list[int]] = []
+    forward, total, other = [], [], []
+    for _ in range(repeats):
+        timed.seconds = 0.0
+        total += seconds(lambda: ours(timed, tokenizer, work), 1)
+        forward.append(timed.seconds)
+        other += seconds(lambda: reference.extend(theirs(hf, work)), 1)
+    count = len(work.prompts) * work.tokens
+    return {
+        "workload": work.name,
+        "ours_tokens_per_s": round(count / median(total), 1),
+        "transformers_tokens_per_s": round(count / median(other), 1),
+        "ratio": round(median(other) / median(total), 2),
+        "target": work.target,
+        "own_share": round(median([1 - f / t for f, t in zip(forward, total, strict=True)]), 4),
+        "equal_texts": f"{sum(a == b for a, b in zip(mine, reference, strict=False))}/{len(mine)}",
+        "seconds_ours": [round(t, 3) for t in total],
+        "seconds_transformers": [round(t, 3) for t in other],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, default=Path("bench/results/engine-cpu.json"))
+    parser.add_argument("--quick", action="store_true", help="a quarter of the tokens, no file")
+    options = parser.parse_args()
+
+    model, directory = load_model("smollm2-135m", dtype="float32", cache=EngineConfig().models)
+    tokenizer = Tokenizer.load(directory)
+    hf = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    rows = [
+        compare(work, model, tokenizer, hf, options.repeats)
+        for work in workloads(tokenizer, options.quick)
+    ]
+    table = Table("workload", "ours tok/s", "transformers", "ratio", "target", "own", "equal")
+    for row in rows:
+        table.add_row(
+            str(row["workload"]),
+            *(str(row[k]) for k in ("ours_tokens_per_s", "transformers_tokens_per_s")),
+            f"{row['ratio']}×",
+            f"≥ {row['target']}×",
+            f"{row['own_share']:.1%}",
+            str(row["equal_texts"]),
+        )
+    Console().print(table)
+    if not options.quick:
+        write(options.json, "engine", rows)
+
+
+if __name__ == "__main__":
+    main()
