@@ -38,8 +38,8 @@ class Finished:
     """The outcome of a run."""
 
     value: Any  # what the program returned; without a return, its variables
-    graph: Graph  # every node it came to
-    root: FinishedState
+    graph: Graph = field(repr=False)  # every node it came to
+    root: FinishedState = field(repr=False)
     infos: Mapping[str, Info] = field(repr=False)  # of each variable; the last one of a name
 
     def __getitem__(self, name: str) -> object:

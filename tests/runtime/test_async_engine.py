@@ -1,0 +1,149 @@
+"""The engine on its own thread: programs from coroutines, streams, cancelling, closing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+import ramet
+from ramet.runtime import AsyncEngine, Engine, EngineConfig, Finished, TextDelta
+from ramet.runtime.errors import EngineClosed, StepError
+from ramet.runtime.tokenizer import Tokenizer
+
+from tests.runtime.conftest import ToyModel, toy_text
+
+Body = Callable[[AsyncEngine, ToyModel], Awaitable[None]]
+
+
+@ramet.program
+def story(s: ramet.State, prompt: str, tokens: int = 8) -> object:
+    s += prompt
+    s += ramet.gen("text", max_tokens=tokens, ignore_eos=True, logprobs=0)
+    return s["text"].tokens
+
+
+@pytest.fixture
+def serve(byte_tokenizer: Tokenizer) -> Callable[[Body], None]:
+    """Run a coroutine against an engine on the toy model; afterwards nothing may be left."""
+
+    def run(body: Body) -> None:
+        model = ToyModel()
+        engine = Engine.of(model, byte_tokenizer, EngineConfig(num_blocks=64))
+
+        async def main() -> None:
+            async with AsyncEngine.of(engine) as served:
+                await body(served, model)
+
+        asyncio.run(main())
+        engine.audit()
+        assert engine.stats().sequences == 0
+        assert engine.core.pool.available == 64
+
+    return run
+
+
+def expected(tokenizer: Tokenizer, prompt: str, tokens: int) -> tuple[int, ...]:
+    from ramet.runtime.tokenizer import Piece
+
+    return tuple(toy_text(tokenizer.encode([Piece(prompt)], start=True), tokens))
+
+
+def test_programs_from_coroutines_run_together(
+    serve: Callable[[Body], None], byte_tokenizer: Tokenizer
+) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        prompts = ["one", "two", "three"]
+        done = await asyncio.gather(*(engine.run(story, p, tokens=20) for p in prompts))
+        assert [r.value for r in done] == [expected(byte_tokenizer, p, 20) for p in prompts]
+        assert model.forwards < 3 * 20
+
+    serve(body)
+
+
+def test_a_batch_keeps_order_and_each_items_error(
+    serve: Callable[[Body], None], byte_tokenizer: Tokenizer
+) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        items = [{"prompt": "a"}, {"promt": "b"}, {"prompt": "c"}]
+        first, second, third = await engine.run_batch(story, items, concurrency=2)
+        assert isinstance(first, Finished)
+        assert isinstance(third, Finished)
+        assert first.value == expected(byte_tokenizer, "a", 8)
+        assert third.value == expected(byte_tokenizer, "c", 8)
+        assert isinstance(second, ramet.ArgumentError)
+
+    serve(body)
+
+
+def test_a_stream_ends_with_the_result(serve: Callable[[Body], None]) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        items = [item async for item in engine.stream(story, "tell")]
+        assert isinstance(items[-1], Finished)
+        streamed = "".join(item.text for item in items if isinstance(item, TextDelta))
+        assert streamed == items[-1]["text"]
+
+    serve(body)
+
+
+def test_cancelling_gives_everything_back_and_harms_nobody(
+    serve: Callable[[Body], None], byte_tokenizer: Tokenizer
+) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        lost = asyncio.create_task(engine.run(story, "cancelled", tokens=500))
+        kept = asyncio.create_task(engine.run(story, "kept", tokens=40))
+        await asyncio.sleep(0.02)
+        lost.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await lost
+        assert (await kept).value == expected(byte_tokenizer, "kept", 40)
+
+    serve(body)
+
+
+def test_leaving_a_stream_early_cancels_its_program(serve: Callable[[Body], None]) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        stream = engine.stream(story, "left", tokens=500)
+        await anext(aiter(stream))
+        await stream.aclose()  # type: ignore[attr-defined]
+        await engine.run(story, "after")
+        assert model.forwards < 400
+
+    serve(body)
+
+
+def test_a_failing_step_reaches_the_one_who_waits(
+    serve: Callable[[Body], None], byte_tokenizer: Tokenizer
+) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        model.fail_at = {2}
+        with pytest.raises(StepError, match="caught fire"):
+            await engine.run(story, "unlucky")
+        assert (await engine.run(story, "unlucky")).value == expected(byte_tokenizer, "unlucky", 8)
+
+    serve(body)
+
+
+def test_an_engine_that_breaks_tells_everybody_and_goes_on(
+    serve: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        core = engine._engine.core
+        with monkeypatch.context() as patch:
+            patch.setattr(core.scheduler, "schedule", lambda: 1 / 0)
+            with pytest.raises(ramet.RametError, match="the engine failed: ZeroDivisionError"):
+                await engine.run(story, "x")
+        assert isinstance(await engine.run(story, "y"), Finished)
+
+    serve(body)
+
+
+def test_closing_ends_what_runs(serve: Callable[[Body], None]) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        running = asyncio.create_task(engine.run(story, "long", tokens=500))
+        await asyncio.sleep(0.02)
+        await engine.close()
+        with pytest.raises(EngineClosed):
+            await running
+        with pytest.raises(EngineClosed):
+            await engine.run(story, "late")
+
+    serve(body)
