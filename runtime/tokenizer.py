@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tokenizers import Encoding, Tokenizer as Backend
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ramet.runtime.errors import ModelError, PromptError
 
@@ -85,7 +85,7 @@ class Tokenizer:
         Raises `ModelError` when there is none, or none that is fast.
         """
         try:
-            hf = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+            hf = _kind(Path(directory)).from_pretrained(str(directory), local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"no tokenizer can be read from {directory}: {error}") from error
         return cls(hf, eos_ids)
@@ -208,6 +208,16 @@ class Tokenizer:
         if self._bytes_of is None:
             return self._backend.decode([token], skip_special_tokens=False).encode()
         return self._bytes_of(name, token in self._added)
+
+
+def _kind(directory: Path) -> Any:
+    """A `tokenizer.json` says all; without one transformers finds out what the files are, for
+    which it imports the model's own module: seconds that a start need not wait."""
+    if (directory / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def _joined(pieces: list[Piece]) -> Iterator[Piece]:

@@ -1,11 +1,14 @@
 """Where keys and values lie, and what a backend is told about a step. Shapes, no arithmetic."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _CPU = torch.device("cpu")
+_LINE = 64  # bytes of a cache line
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,22 @@ class KVCache:
     def __init__(self, layout: KVLayout) -> None:
         shape = (layout.layers, 2, layout.kv_heads, layout.slots + 1, layout.head_dim)
         self.layout = layout
-        self.data = torch.zeros(shape, dtype=layout.dtype, device=layout.device)
+        self.data = _zeros(shape, layout)
 
     @property
     def null_slot(self) -> int:
         return self.layout.slots
+
+
+def _zeros(shape: tuple[int, ...], layout: KVLayout) -> Tensor:
+    """On CPU, pages that nobody has written to yet take no memory and no time."""
+    if layout.device.type != "cpu":
+        return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
+    pages = np.zeros(math.prod(shape) * layout.dtype.itemsize + _LINE, np.uint8)
+    start = -pages.ctypes.data % _LINE
+    return (
+        torch.from_numpy(pages[start : len(pages) - _LINE + start]).view(layout.dtype).view(shape)
+    )
 
 
 @dataclass(frozen=True, slots=True)
