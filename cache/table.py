@@ -191,11 +191,11 @@ class BlockTable:
         return max(missing, 0) + copies
 
     def reserve(self, count: int) -> list[Copy]:
-        """Make room for `count` tokens past length; returns the copies that the step must run.
-        Raises OutOfBlocks and changes nothing if there is no room for all.
+        """Make room for `count` tokens past length; returns the copies that must run before the
+        step does. Raises OutOfBlocks and changes nothing if there is no room for all.
 
-        No step writes what a copy reads, nor reads what a copy writes before it is committed: the
-        copies of all tables may run together, in any order. Rollback calls them off.
+        None of the copies in flight writes what another reads: those of many tables may run
+        together, in any order. Rollback calls them off.
         """
         tail = self.tail
         slack = len(self.blocks) * self._size - self.length

@@ -5,6 +5,7 @@ and each tells its `on_done` when it ended, in whatever way. A step is reserve â
 that raises is rolled back, fails the tasks that were in it and nobody else.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence as Tokens
 from dataclasses import dataclass
 from itertools import count
@@ -77,7 +78,7 @@ class EngineCore:
         self._sampler = Sampler()
         self._sequences: dict[Sequence, None] = {}
         self._ids = count()
-        self._ended: list[Task] = []
+        self._ended: deque[Task] = deque()
         self._steps = self._failed = self._tokens = self._preemptions = 0
 
     # -- sequences
@@ -190,12 +191,19 @@ class EngineCore:
         return bool(self.scheduler.running or self.scheduler.waiting or self._ended)
 
     def step(self) -> None:
-        """Run one batch and tell the tasks that ended."""
-        batch = self.scheduler.schedule()
-        if batch is not None:
-            logits = self._run(batch)
-            if logits is not None:
-                self._advance(batch, logits)
+        """Run one batch and tell the tasks that ended.
+
+        What is no `Exception`, a KeyboardInterrupt, goes through; the tasks of the step stay and
+        are run again.
+        """
+        try:
+            batch = self.scheduler.schedule()
+            logits = None if batch is None else self._run(batch)
+        except BaseException:
+            self.scheduler.rollback()
+            raise
+        if batch is not None and logits is not None:
+            self._advance(batch, logits)
         self._tell()
 
     def _run(self, batch: Batch) -> Tensor | None:
@@ -203,7 +211,7 @@ class EngineCore:
         try:
             logits = self.runner.run(batch)
         except Exception as error:
-            self.scheduler.rollback(batch)
+            self.scheduler.rollback()
             self._failed += 1
             for entry in batch.entries:
                 failure = StepError(f"the forward pass raised {type(error).__name__}: {error}")
@@ -216,7 +224,15 @@ class EngineCore:
         return logits
 
     def _advance(self, batch: Batch, logits: Tensor) -> None:
-        """Hand each entry the logits it wanted."""
+        """Hand each entry the logits it wanted; if that is interrupted, all of them run again."""
+        try:
+            self._hand_out(batch, logits)
+        except BaseException:
+            for entry in batch.entries:
+                entry.task.cursor = entry.start
+            raise
+
+    def _hand_out(self, batch: Batch, logits: Tensor) -> None:
         drawing: list[tuple[int, Generation]] = []
         row = 0
         for entry in batch.entries:
@@ -230,36 +246,47 @@ class EngineCore:
             self._draw(drawing, logits)
 
     def _draw(self, drawing: list[tuple[int, Generation]], logits: Tensor) -> None:
-        if len(drawing) < len(logits):
-            logits = logits[torch.tensor([row for row, _ in drawing])]
         rows: list[SamplingRow] = [task.row for _, task in drawing]
         positions = [len(task.sequence.tokens) for _, task in drawing]
-        draws = self._sampler.sample(logits, rows, positions)
+        try:
+            if len(drawing) < len(logits):
+                logits = logits[torch.tensor([row for row, _ in drawing])]
+            draws = self._sampler.sample(logits, rows, positions)
+        except Exception as error:
+            for _, task in drawing:
+                self._end(task, _failure(error))
+            return
         for (_, task), draw in zip(drawing, draws, strict=True):
-            self._accept(task, draw)
+            if not task.done:
+                self._accept(task, draw)
 
     def _accept(self, task: Generation, draw: Draw) -> None:
-        """One request's own exception boundary."""
+        """One request's own exception boundary. Its callback may end it, and others too."""
+        failure = None
         try:
             if draw.error is not None:
                 raise draw.error
             if not task.accept(draw):
                 return
-        except EngineError as error:
-            self._end(task, error)
         except Exception as error:
-            failure = GenerationError(f"{type(error).__name__}: {error}")
-            failure.__cause__ = error
+            failure = _failure(error)
+        except BaseException:
+            self.abort(task)
+            raise
+        if not task.done:
             self._end(task, failure)
-        else:
-            self._end(task)
 
     def _score(self, task: Scoring, entry: Entry, logits: Tensor) -> None:
-        if len(logits):
-            first = entry.end - len(logits) + 1
-            targets = torch.tensor(task.sequence.tokens[first : first + len(logits)])
-            logprobs = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
-            task.logprobs += logprobs.tolist()
+        """One request's own exception boundary, too."""
+        try:
+            if len(logits):
+                first = entry.end - len(logits) + 1
+                targets = torch.tensor(task.sequence.tokens[first : first + len(logits)])
+                logprobs = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
+                task.accept(first, logprobs.tolist())
+        except Exception as error:
+            self._end(task, _failure(error))
+            return
         if task.cursor == task.end:
             self._end(task)
 
@@ -286,8 +313,8 @@ class EngineCore:
 
     def _tell(self) -> None:
         """Outside the bookkeeping, since whoever is told may submit, abort and close."""
-        ended, self._ended = self._ended, []
-        for task in ended:
+        for _ in range(len(self._ended)):
+            task = self._ended.popleft()
             task.on_done(task)
 
     # -- checks
@@ -332,3 +359,12 @@ class EngineCore:
             sequences=len(self._sequences),
             cache=self.pool.stats(),
         )
+
+
+def _failure(error: Exception) -> EngineError:
+    """The error as a request's own."""
+    if isinstance(error, EngineError):
+        return error
+    failure = GenerationError(f"{type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

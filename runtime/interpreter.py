@@ -166,11 +166,10 @@ class Interpreter:
 
     def _resume(self, context: Context) -> None:
         assert context.process is not None, "only started states are ready"
-        node = context.queue[0][1] if context.queue else None
         try:
             context.waits = next(context.process)
         except Exception as error:
-            self.fail(error, node)
+            self.fail(error, context.queue[0][1])
             return
         match context.waits:
             case ForTasks(tasks):

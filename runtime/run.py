@@ -6,6 +6,8 @@ without one.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 from greenlet import greenlet
@@ -43,6 +45,7 @@ class Run(GraphRecorder):
         self.done = False
         self._interpreter = Interpreter(core, chat, seed, on_event, scope)
         self._result: Result = None
+        self._value: object = None
         self._reading: int | None = None
         self._body: greenlet | None = None
         self._loop = greenlet.getcurrent()  # what drives the run
@@ -53,6 +56,7 @@ class Run(GraphRecorder):
             self._end_of_program(program.result)
         else:
             self._body = greenlet(lambda: self._record(program, arguments))
+            self._body.gr_context = copy_context()  # a greenlet starts without the default engine
 
     def advance(self) -> None:
         """Run the body and the states until all of them wait for the engine, or it is over."""
@@ -101,8 +105,7 @@ class Run(GraphRecorder):
             if isinstance(node, Gen | Select) and interpreter.has_value(id)
         }
         root = state_of(interpreter.root)
-        value = None if failed else self._value(root.variables)
-        return Finished(value=value, graph=graph, root=root, infos=infos)
+        return Finished(value=self._value, graph=graph, root=root, infos=infos)
 
     # -- what the body calls
 
@@ -120,9 +123,9 @@ class Run(GraphRecorder):
         return self._interpreter.info(node)
 
     def _wait_for(self, node: int) -> None:
-        if self._body is None or greenlet.getcurrent() is not self._body:
-            super().read(node)
         while not self._interpreter.has_value(node):
+            if greenlet.getcurrent() is not self._body:
+                super().read(node)
             self._reading = node
             self._loop.switch()
         self._reading = None
@@ -151,13 +154,19 @@ class Run(GraphRecorder):
 
     def _finish(self) -> None:
         self.done = True
+        if self.error is None:
+            try:
+                self._value = self._returned()
+            except Exception as error:
+                self._interpreter.fail(error)
         if self._body:
-            self._body.parent = greenlet.getcurrent()
-            self._body.throw()  # unwinds the body; nobody else can switch to it again
+            self._body.parent = self._loop = greenlet.getcurrent()
+            with suppress(Exception):  # the run has its outcome; what unwinding raises is no part
+                self._body.throw()  # unwinds the body; nobody else can switch to it again
 
-    def _value(self, variables: Mapping[str, object]) -> object:
+    def _returned(self) -> object:
         if self._result is None:
-            return dict(variables)
+            return dict(self._interpreter.root.values)
         return resolve(self._result, self._look)
 
     def _look(self, ref: Ref) -> object:

@@ -9,16 +9,18 @@ One queue, first come first served, every step a fresh choice (continuous batchi
    section 4.5). The earliest arrival is never preempted for a later one, and a task that needs
    more than the whole pool is refused, so somebody always moves on.
 3. Waiting tasks are let in while there is room for their whole prompt. One whose next block is
-   being computed by somebody else waits for that block instead of computing it again, and lets
-   others by.
+   being computed by somebody else, or whose next token is in this very step, waits for that instead
+   of computing it again, and lets others by.
 """
 
 from bisect import insort
 from collections.abc import Iterable
 
-from ramet.cache import BlockPool, OutOfBlocks
+from ramet.cache import BlockPool, BlockTable, OutOfBlocks
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.sequence import Sequence, Task
+
+Head = tuple[bytes, int, int]
 
 
 class Scheduler:
@@ -79,13 +81,14 @@ class Scheduler:
             table = task.sequence.table
             table.commit(task.sequence.tokens[table.length : entry.end])
             task.cursor = entry.end
+            task.counted = max(task.counted, entry.end)
             task.usage.prompt_computed += max(0, min(entry.end, task.prompt) - entry.start)
             task.usage.copied_blocks += len(entry.copies)
 
-    def rollback(self, batch: Batch) -> None:
-        """The step failed: as if it had never been reserved."""
-        for entry in batch.entries:
-            entry.task.sequence.table.rollback()
+    def rollback(self) -> None:
+        """The step failed: as if nothing had been reserved for it."""
+        for task in self.running:
+            task.sequence.table.rollback()
 
     # -- how
 
@@ -140,17 +143,26 @@ class Scheduler:
         self._preempted.add(task)
 
     def _admit(self, budget: int) -> None:
+        heads = self._heads() if self.waiting else {}
         for task in list(self.waiting):
             if not budget or self._preempted or len(self.running) >= self._max_sequences:
                 return
-            tokens, table = task.sequence.tokens, task.sequence.table
-            table.adopt(tokens[: task.end])
-            if table.awaits(tokens[: task.end]):
+            table = task.sequence.table
+            tokens = _to_run(task)
+            table.adopt(tokens)
+            if table.awaits(tokens) or _is_computed(task, heads.get(_head(table), ())):
                 continue
             if not self._fits(task):
                 return
             self._enter(task)
             budget -= self._run(task, budget)
+
+    def _heads(self) -> dict[Head, list[Entry]]:
+        """What this step computes so far, by where in the tree of prefixes it goes on."""
+        heads: dict[Head, list[Entry]] = {}
+        for entry in self._entries.values() if self.pool.sharing else ():
+            heads.setdefault(_head(entry.task.sequence.table), []).append(entry)
+        return heads
 
     def _fits(self, task: Task) -> bool:
         """Whether there is room for all that is left of the prompt, making some if need be."""
@@ -162,13 +174,34 @@ class Scheduler:
 
     def _enter(self, task: Task) -> None:
         table = task.sequence.table
-        table.announce(task.sequence.tokens[: task.end])
+        table.announce(_to_run(task))
         task.cursor = min(table.length, task.wanted)
-        if not task.admitted:
-            task.admitted = True
-            task.usage.prompt_reused = task.cursor
+        task.usage.prompt_reused += max(0, min(task.cursor, task.prompt) - task.counted)
+        task.counted = max(task.counted, task.cursor)
         self.waiting.remove(task)
         insort(self.running, task, key=_arrival)
+
+
+def _head(table: BlockTable) -> Head:
+    """Where a table goes on: its scope, the number of the block, and the block before."""
+    number = table.length // table.pool.block_size
+    return table.scope, number, table.blocks[number - 1] if number else -1
+
+
+def _is_computed(task: Task, entries: Iterable[Entry]) -> bool:
+    """Whether one of the entries, which go on in the task's own block, runs its next token."""
+    tokens, length = task.sequence.tokens, task.sequence.table.length
+    begin = length - length % task.sequence.table.pool.block_size
+    path = tokens[begin : length + 1]
+    return length < task.wanted and any(
+        entry.end > length and entry.task.sequence.tokens[begin : length + 1] == path
+        for entry in entries
+    )
+
+
+def _to_run(task: Task) -> list[int]:
+    """The tokens up to the task's end, or as many as there are already."""
+    return task.sequence.tokens[: max(task.end, task.sequence.table.length)]
 
 
 def _arrival(task: Task) -> int:

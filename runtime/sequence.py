@@ -5,11 +5,12 @@ tasks is *idle*. Idle blocks are kept as long as nobody needs the room; they can
 again from the tokens.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ramet.cache import BlockTable
-from ramet.runtime.errors import EngineError
+from ramet.runtime.errors import EngineError, SamplingError
 from ramet.runtime.sampling import Draw, SamplingRow
 from ramet.runtime.text import TextStream
 
@@ -59,7 +60,7 @@ class Task:
     sequence: Sequence
     on_done: Callable[["Task"], None]
     cursor: int = 0
-    admitted: bool = False
+    counted: int = 0  # tokens that `usage` has seen, computed or reused
     done: bool = False
     error: EngineError | None = None
     usage: Usage = field(default_factory=Usage)
@@ -138,6 +139,12 @@ class Scoring(Task):
 
     start: int
     logprobs: list[float] = field(default_factory=list)
+
+    def accept(self, first: int, logprobs: list[float]) -> None:
+        """Take the scores of the tokens from `first` on; after a preemption some come again."""
+        if any(map(math.isnan, logprobs)):
+            raise SamplingError("the model gave no score: its logits hold NaN or infinity")
+        self.logprobs[first - self.start :] = logprobs
 
     @property
     def end(self) -> int:

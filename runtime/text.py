@@ -62,8 +62,8 @@ class TextStream:
     def _cut(self, at: int) -> None:
         kept = sum(1 for end in self._ends if end <= at)
         begin = self._ends[kept - 1] if kept else 0
-        # A token without text before the leftover may be the first half of its first character.
-        while begin < at and kept and begin == (self._ends[kept - 2] if kept > 1 else 0):
+        # A token without text there may be the first half of the character that comes next.
+        while kept and begin == (self._ends[kept - 2] if kept > 1 else 0):
             kept -= 1
         self.kept_tokens = kept
         self.leftover = self.text[begin:at]

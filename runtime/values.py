@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ramet.errors import LanguageError
 from ramet.nodes import Method
 from ramet.runtime.sampling import Draw
 from ramet.runtime.sequence import Usage
@@ -22,7 +23,9 @@ class GenInfo:
 
     @property
     def prob(self) -> float:
-        """Probability of the tokens under the model; needs `logprobs`."""
+        """Probability of the tokens under the model; `LanguageError` if nobody asked for it."""
+        if not self.logprobs:
+            raise LanguageError("prob needs the log-probabilities: write gen(..., logprobs=0)")
         return math.exp(sum(draw.logprob or 0.0 for draw in self.logprobs))
 
 

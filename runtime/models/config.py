@@ -1,6 +1,7 @@
 """The shape of a decoder, read from a Hugging Face `config.json`. No tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,34 @@ from ramet.runtime.errors import ModelError
 
 # Families the native decoder runs; everything else goes through transformers.
 NATIVE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+
+# Rotary scalings the native decoder knows, and the numbers each cannot do without.
+ROPES = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+    "yarn": (),
+}
+
+# What transformers takes for a sliding window that a configuration does not mention.
+WINDOW = 4096
+WINDOWS_FROM_LAYER = 28
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What goes wrong in here is the file's fault."""
+    try:
+        yield
+    except KeyError as error:
+        raise ModelError(f"config.json has no {error.args[0]!r}") from None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ModelError(f"config.json makes no sense: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +67,40 @@ class DecoderConfig:
     rope: Rope
 
     @staticmethod
+    @_reading()
     def from_dict(raw: Mapping[str, Any]) -> "DecoderConfig":
         """Read a `config.json` of a native family.
 
         Raises:
-            ModelError: a field is missing, or asks for something the native decoder does not do.
+            ModelError: a field is missing or senseless.
         """
-        try:
-            heads = int(raw["num_attention_heads"])
-            config = DecoderConfig(
-                vocab=int(raw["vocab_size"]),
-                hidden=int(raw["hidden_size"]),
-                intermediate=int(raw["intermediate_size"]),
-                layers=int(raw["num_hidden_layers"]),
-                heads=heads,
-                kv_heads=int(raw.get("num_key_value_heads") or heads),
-                head_dim=int(raw.get("head_dim") or raw["hidden_size"] // heads),
-                norm_eps=float(raw["rms_norm_eps"]),
-                context=int(raw["max_position_embeddings"]),
-                tied=bool(raw.get("tie_word_embeddings", False)),
-                qk_norm=raw["model_type"] == "qwen3",
-                windows=_windows(raw),
-                rope=_rope(raw),
-            )
-        except KeyError as error:
-            raise ModelError(f"config.json has no {error.args[0]!r}") from None
-        if raw.get("hidden_act", "silu") not in ("silu", "swish"):
-            raise ModelError(f"activation {raw['hidden_act']!r} is not the Llama family's silu")
-        return config
+        heads = int(raw["num_attention_heads"])
+        kv_heads = int(raw.get("num_key_value_heads") or heads)
+        if kv_heads < 1 or heads % kv_heads:
+            raise ModelError(f"config.json shares {kv_heads} key heads among {heads} query heads")
+        return DecoderConfig(
+            vocab=int(raw["vocab_size"]),
+            hidden=int(raw["hidden_size"]),
+            intermediate=int(raw["intermediate_size"]),
+            layers=int(raw["num_hidden_layers"]),
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=int(raw.get("head_dim") or raw["hidden_size"] // heads),
+            norm_eps=float(raw["rms_norm_eps"]),
+            context=int(raw["max_position_embeddings"]),
+            tied=bool(raw.get("tie_word_embeddings", False)),
+            qk_norm=raw["model_type"] == "qwen3",
+            windows=_windows(raw),
+            rope=_rope(raw),
+        )
 
 
+@_reading()
 def is_native(raw: Mapping[str, Any]) -> bool:
     """Whether the native decoder runs this configuration exactly."""
     if raw.get("model_type") not in NATIVE or raw.get("quantization_config"):
         return False
-    supported = _rope(raw).kind in ("default", "linear", "llama3", "yarn")
-    return supported and raw.get("hidden_act", "silu") in ("silu", "swish")
+    return _rope(raw).kind in ROPES and raw.get("hidden_act", "silu") in ("silu", "swish")
 
 
 def _rope(raw: Mapping[str, Any]) -> Rope:
@@ -81,18 +108,20 @@ def _rope(raw: Mapping[str, Any]) -> Rope:
     scaling = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
     theta = float(scaling.get("rope_theta") or raw.get("rope_theta") or 10000.0)
     kind = str(scaling.get("rope_type") or scaling.get("type") or "default")
+    for number in ROPES.get(kind, ()):
+        float(scaling[number])
     return Rope(theta, kind, scaling)
 
 
 def _windows(raw: Mapping[str, Any]) -> tuple[int | None, ...]:
-    layers = int(raw["num_hidden_layers"])
-    window = raw.get("sliding_window")
-    if window is None or raw.get("use_sliding_window") is False:
+    """Llama never has windows, Mistral unless it says null, Qwen only where it says so twice."""
+    layers, family = int(raw["num_hidden_layers"]), raw["model_type"]
+    window = raw.get("sliding_window", WINDOW)
+    asked = family == "mistral" or (family != "llama" and raw.get("use_sliding_window"))
+    if not asked or window is None:
         return (None,) * layers
     kinds = raw.get("layer_types")
-    if kinds is None and "max_window_layers" in raw:
-        first = int(raw["max_window_layers"])
-        return tuple(int(window) if layer >= first else None for layer in range(layers))
     if kinds is None:
-        return (int(window),) * layers
-    return tuple(int(window) if kind == "sliding_attention" else None for kind in kinds)
+        first = 0 if family == "mistral" else int(raw.get("max_window_layers", WINDOWS_FROM_LAYER))
+        kinds = ["full_attention"] * first + ["sliding_attention"] * layers
+    return tuple(int(window) if kinds[i] == "sliding_attention" else None for i in range(layers))

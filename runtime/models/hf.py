@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
@@ -82,12 +83,7 @@ def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) ->
     Raises:
         ModelError: transformers cannot load it, or its attention cannot be replaced.
     """
-    try:
-        module = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, attn_implementation=NAME, local_files_only=True
-        ).eval()
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelError(f"transformers cannot load {name}: {error}") from error
+    module = _module(directory, dtype, name).eval()
     text = module.config.get_text_config()
     layers, kv_heads, head_dim = _probe(module, name)
     shape = ModelShape(
@@ -101,6 +97,24 @@ def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) ->
         name=name,
     )
     return HuggingFaceModel(module, shape)
+
+
+def _module(directory: Path, dtype: torch.dtype, name: str) -> nn.Module:
+    """The weights as they are in the files: none made up, none read from a pickle."""
+    try:
+        module, report = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=dtype,
+            attn_implementation=NAME,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"transformers cannot load {name}: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"the checkpoint has no tensor {missing[0]!r}")
+    return module
 
 
 @torch.inference_mode()

@@ -20,6 +20,8 @@ from ramet.runtime.models.model import ModelShape, PagedAttention
 
 Weights = Callable[[str], Tensor | None]  # a checkpoint's tensor by name, None if it has none
 
+ROTATED = ("self_attn.q_proj", "self_attn.k_proj")  # projections whose heads are interleaved
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -42,11 +44,13 @@ class LlamaDecoder:
     def __init__(self, config: DecoderConfig, shape: ModelShape, weights: Weights) -> None:
         self.shape = shape
         self._config = config
-        self._embedding = _need(weights, "model.embed_tokens.weight")
+        size = (config.vocab, config.hidden)
+        self._embedding = _need(weights, "model.embed_tokens.weight", *size)
         self._layers = [_layer(config, weights, i) for i in range(config.layers)]
-        self._norm = _need(weights, "model.norm.weight")
-        head = None if config.tied else weights("lm_head.weight")
-        self._head = Linear(self._embedding if head is None else head)
+        self._norm = _need(weights, "model.norm.weight", config.hidden)
+        self._head = Linear(
+            self._embedding if config.tied else _need(weights, "lm_head.weight", *size)
+        )
         self._rotary = RotaryEmbedding(config.rope, config.head_dim, config.context)
         self._scale = config.head_dim**-0.5
 
@@ -87,45 +91,48 @@ class LlamaDecoder:
 
 def _layer(config: DecoderConfig, weights: Weights, index: int) -> Layer:
     prefix = f"model.layers.{index}."
-    dim = config.head_dim
+    hidden, wide, dim = config.hidden, config.intermediate, config.head_dim
+    queries, keys = config.heads * dim, config.kv_heads * dim
 
-    def tensor(name: str) -> Tensor:
-        return _need(weights, f"{prefix}{name}.weight")
+    def norm(name: str, size: int) -> Tensor:
+        return _need(weights, f"{prefix}{name}.weight", size)
 
-    def rotated(rows: Tensor) -> Tensor:
-        return interleave(rows, dim)
+    def head_norm(name: str) -> Tensor | None:
+        return interleave(norm(name, dim), dim) if config.qk_norm else None
 
-    def projections(kind: str) -> list[Tensor | None]:
-        return [weights(f"{prefix}self_attn.{p}_proj.{kind}") for p in "qkv"]
+    def joined(kind: str, outputs: dict[str, int], *inputs: int) -> Tensor:
+        parts: list[Tensor] = []
+        for name, size in outputs.items():
+            part = _need(weights, f"{prefix}{name}.{kind}", size, *inputs)
+            parts.append(interleave(part, dim) if name in ROTATED else part)
+        return torch.cat(parts)
 
-    query, key, value = (tensor(f"self_attn.{p}_proj") for p in "qkv")
-    biases = [bias for bias in projections("bias") if bias is not None]
-    qkv_bias = None
-    if biases:
-        qkv_bias = torch.cat((rotated(biases[0]), rotated(biases[1]), biases[2]))
+    def linear(inputs: int, outputs: dict[str, int]) -> Linear:
+        """Projections of the same input, by name and size, as one."""
+        biased = any(weights(f"{prefix}{name}.bias") is not None for name in outputs)
+        bias = joined("bias", outputs) if biased else None
+        return Linear(joined("weight", outputs, inputs), bias)
+
+    qkv = {"self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys}
     return Layer(
-        attention_norm=tensor("input_layernorm"),
-        qkv=Linear(torch.cat((rotated(query), rotated(key), value)), qkv_bias),
-        query_norm=rotated(tensor("self_attn.q_norm")) if config.qk_norm else None,
-        key_norm=rotated(tensor("self_attn.k_norm")) if config.qk_norm else None,
-        out=Linear(tensor("self_attn.o_proj"), weights(f"{prefix}self_attn.o_proj.bias")),
-        mlp_norm=tensor("post_attention_layernorm"),
-        gate_up=Linear(
-            torch.cat((tensor("mlp.gate_proj"), tensor("mlp.up_proj"))),
-            _joined(weights, f"{prefix}mlp.gate_proj.bias", f"{prefix}mlp.up_proj.bias"),
-        ),
-        down=Linear(tensor("mlp.down_proj"), weights(f"{prefix}mlp.down_proj.bias")),
+        attention_norm=norm("input_layernorm", hidden),
+        qkv=linear(hidden, qkv),
+        query_norm=head_norm("self_attn.q_norm"),
+        key_norm=head_norm("self_attn.k_norm"),
+        out=linear(queries, {"self_attn.o_proj": hidden}),
+        mlp_norm=norm("post_attention_layernorm", hidden),
+        gate_up=linear(hidden, {"mlp.gate_proj": wide, "mlp.up_proj": wide}),
+        down=linear(wide, {"mlp.down_proj": hidden}),
         window=config.windows[index],
     )
 
 
-def _joined(weights: Weights, *names: str) -> Tensor | None:
-    parts = [part for part in map(weights, names) if part is not None]
-    return torch.cat(parts) if parts else None
-
-
-def _need(weights: Weights, name: str) -> Tensor:
+def _need(weights: Weights, name: str, *shape: int) -> Tensor:
     found = weights(name)
     if found is None:
         raise ModelError(f"the checkpoint has no tensor {name!r}")
+    if found.shape != shape:
+        raise ModelError(
+            f"tensor {name!r} has shape {tuple(found.shape)}, but config.json makes it {shape}"
+        )
     return found

@@ -39,7 +39,10 @@ class Checkpoint:
 def _files(directory: Path) -> list[Path]:
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{index}: not a readable index of shards ({error})") from error
         missing = [name for name in names if not (directory / name).is_file()]
         if missing:
             raise ModelError(f"{directory}: {index.name} names {missing[0]!r}, which is not there")

@@ -120,6 +120,10 @@ def test_a_route_hashes_each_block_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert path.key(1) == path.key(1)
     assert path.key(0) != path.key(1)
     assert hashed == [[1, 2], [3, 4]]
+    late = route([1, 2, 3, 4, 5, 6], first=1)
+    hashed.clear()
+    late.key(1)
+    assert hashed == [[3, 4]]
 
 
 def test_a_route_from_the_middle_has_the_same_keys() -> None:

@@ -74,6 +74,7 @@ def test_reserved_blocks_that_were_not_used_go_back(pool: BlockPool) -> None:
 def test_an_empty_step(pool: BlockPool) -> None:
     table = grown(pool, [1, 2])
     other = table.fork()
+    assert (table.blocks_needed(0), table.blocks_needed(1)) == (0, 1)
     assert table.reserve(0) == []
     table.commit([])
     assert table.blocks == other.blocks
@@ -400,6 +401,23 @@ def test_adopting_what_was_announced_fulfils_it(pool: BlockPool) -> None:
     assert not other.awaits([1, 2, 3, 4])
     other.adopt([1, 2, 3, 4])
     assert other.awaits([1, 2, 3, 4, 5, 6, 7, 8])
+
+
+def test_keys_are_right_after_leaving_the_announced_path(pool: BlockPool) -> None:
+    """The second block is as announced, the first is not: its announced key would be wrong."""
+    table = BlockTable(pool)
+    table.announce([1, 2, 3, 4, 5, 6, 7, 8])
+    grow(table, [9, 9, 9, 9, 5, 6, 7, 8])
+    pool.audit([table])
+
+
+def test_a_route_is_forgotten_at_its_end(pool: BlockPool) -> None:
+    table = BlockTable(pool)
+    table.announce([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    grow(table, [1, 2, 3, 4])
+    assert table.route is not None
+    grow(table, [5, 6, 7, 8])
+    assert table.route is None
 
 
 def test_announced_keys_are_not_hashed_again(

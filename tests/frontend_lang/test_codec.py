@@ -170,7 +170,7 @@ STRANGE: list[Any] = [
 ]  # fmt: skip
 
 
-def mutate(data: Any, chance: random.Random) -> None:  # noqa: ANN401
+def mutate(data: Any, chance: random.Random) -> None:
     """Change one thing somewhere inside."""
     while True:
         keys = list(data) if isinstance(data, dict) else list(range(len(data)))

@@ -75,7 +75,7 @@ def test_every_field_has_bad_values_here() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), pairs(BAD))
-def test_a_bad_value_names_its_field(field: str, value: Any) -> None:  # noqa: ANN401
+def test_a_bad_value_names_its_field(field: str, value: Any) -> None:
     with pytest.raises(ParameterError) as caught:
         SamplingParams(**{field: value})
     allowed = SAMPLING_FIELDS[field].metadata["domain"].allowed
@@ -86,7 +86,7 @@ def test_a_bad_value_names_its_field(field: str, value: Any) -> None:  # noqa: A
 
 
 @pytest.mark.parametrize(("field", "value"), pairs(GOOD))
-def test_a_good_value_survives_json(field: str, value: Any) -> None:  # noqa: ANN401
+def test_a_good_value_survives_json(field: str, value: Any) -> None:
     params = SamplingParams(**{field: value})
     assert SamplingParams.from_dict(json.loads(json.dumps(params.to_dict()))) == params
     assert hash(params) == hash(replace(params))

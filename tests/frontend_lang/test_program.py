@@ -212,7 +212,7 @@ def test_arguments_come_with_defaults() -> None:
         ((["a"],), {}, "tips: topic must be str, not a list"),
     ],
 )
-def test_wrong_arguments(args: Any, kwargs: Any, message: str) -> None:  # noqa: ANN401
+def test_wrong_arguments(args: Any, kwargs: Any, message: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         tips.trace(*args, **kwargs)
     assert str(caught.value) == message

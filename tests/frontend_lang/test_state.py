@@ -199,7 +199,7 @@ def test_reading_names_the_line_and_the_variable(s: State) -> None:
         ),
     ],
 )
-def test_what_cannot_be_appended(s: State, item: Any, message: str) -> None:  # noqa: ANN401
+def test_what_cannot_be_appended(s: State, item: Any, message: str) -> None:
     with pytest.raises(AppendError) as caught:
         s += item
     assert caught.value.message == message
@@ -231,7 +231,7 @@ def test_a_bad_parameter_names_the_line() -> None:
         (["a", 5], "an option must be a text, not 5"),
     ],
 )
-def test_bad_options(options: Any, message: str) -> None:  # noqa: ANN401
+def test_bad_options(options: Any, message: str) -> None:
     with pytest.raises(AppendError) as caught:
         select("x", options)
     assert caught.value.message == message
@@ -246,7 +246,7 @@ def test_a_name_is_a_string_and_an_identifier(s: State) -> None:
 
 
 @pytest.mark.parametrize("count", ["3", None, True, 1.0])
-def test_fork_counts_in_whole_numbers(s: State, count: Any) -> None:  # noqa: ANN401
+def test_fork_counts_in_whole_numbers(s: State, count: Any) -> None:
     with pytest.raises(ArgumentError, match="fork needs a whole number, not "):
         s.fork(count)
 

@@ -136,7 +136,7 @@ def test_a_sum_of_texts_and_values_can_be_looked_at() -> None:
 
 @pytest.mark.parametrize("look", [str, bool, len, lambda e: f"{e}", lambda e: e == "a"])
 @pytest.mark.parametrize("expression", [gen("x"), "a" + gen("x")])
-def test_an_expression_cannot_be_looked_at(look: Callable[[Any], object], expression: Any) -> None:  # noqa: ANN401
+def test_an_expression_cannot_be_looked_at(look: Callable[[Any], object], expression: Any) -> None:
     with pytest.raises(AppendError) as caught:
         look(expression)
     assert caught.value.message == (

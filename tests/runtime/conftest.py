@@ -7,8 +7,9 @@ import pytest
 import torch
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore
+from ramet.runtime.engine import Engine
 from ramet.runtime.models import load_model
-from ramet.runtime.tokenizer import Tokenizer
+from ramet.runtime.tokenizer import Piece, Tokenizer
 from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -123,3 +124,45 @@ def models_cache() -> Path:
 def smollm2(models_cache: Path) -> tuple[object, Path]:
     """The embedded model, and the directory transformers can load it from."""
     return load_model("smollm2-135m", dtype="float32", cache=models_cache)
+
+
+ToyEngine = Callable[..., Engine]
+
+
+@pytest.fixture
+def toy_engine(byte_tokenizer: Tokenizer) -> ToyEngine:
+    """An engine on the toy model: `toy_engine(num_blocks=…, context=…, …)`."""
+
+    def make(context: int = 4096, **settings: object) -> Engine:
+        settings.setdefault("num_blocks", 256)
+        config = EngineConfig(**settings)  # type: ignore[arg-type]
+        return Engine.of(ToyModel(context), byte_tokenizer, config)
+
+    return make
+
+
+def drive(core: EngineCore, steps: int = 5_000) -> int:
+    """Step until nothing is left to do, with an audit after each; how many steps that took."""
+    for taken in range(steps):
+        if not core.busy:
+            return taken
+        core.step()
+        core.audit()
+    raise AssertionError(f"still busy after {steps} steps: {core.stats()}")
+
+
+def all_back(core: EngineCore) -> bool:
+    """Whether nothing is held any more: no block, no sequence, no task."""
+    core.audit()
+    stats = core.stats()
+    return (stats.cache.held, stats.sequences, stats.waiting, stats.running) == (0, 0, 0, 0)
+
+
+def toy_model(core: EngineCore) -> ToyModel:
+    assert isinstance(core.model, ToyModel)
+    return core.model
+
+
+def toy_words(tokenizer: Tokenizer, prompt: str, count: int) -> str:
+    """The text that the toy model goes on with greedily, worked out without any cache."""
+    return tokenizer.decode(toy_text(tokenizer.encode([Piece(prompt)], start=True), count))
