@@ -1,10 +1,11 @@
 """The engine against transformers.generate: same model, same prompts, same process, in turns.
 
-    python bench/engine.py [--repeats 3] [--json bench/results/engine-cpu.json] [--quick]
+    python bench/engine.py [--json bench/results/engine-cpu.json] [--quick]
 
 Three workloads on SmolLM2-135M in float32: one stream, 32 short prompts, and 64 prompts on a shared
 prefix of 1,000 tokens. Both sides generate exactly the number of tokens asked for, greedily, and
-the medians of alternating runs are compared. `own` is what a step spends outside the model's
+the medians of alternating runs are compared (one run each of the last,
+which takes transformers minutes). `own` is what a step spends outside the model's
 forward pass: scheduling, block bookkeeping, packing, drawing tokens, and text.
 """
 
@@ -18,7 +19,6 @@ from typing import Any
 import torch
 from machine import median, seconds, write
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -40,6 +40,7 @@ class Workload:
     prompts: list[list[int]]
     tokens: int  # generated for each prompt
     target: float  # ratio to reach
+    turns: int  # measured runs of each side, alternating
 
 
 class Timed:
@@ -102,20 +103,18 @@ def workloads(tokenizer: Tokenizer, quick: bool) -> list[Workload]:
     long = [prefix + text(draw.randint(8, 16)) for _ in range(64)]
     cut = 4 if quick else 1
     return [
-        Workload("one stream, 64 tokens", short[:1], 64 // cut, 1.0),
-        Workload("32 short prompts × 64 tokens", short, 64 // cut, 1.3),
-        Workload("64 prompts on a shared 1,000 tokens × 32", long, 32 // cut, 8.0),
+        Workload("one stream, 64 tokens", short[:1], 64 // cut, 1.0, 5),
+        Workload("32 short prompts × 64 tokens", short, 64 // cut, 1.3, 3),
+        Workload("64 prompts on a shared 1,000 tokens × 32", long, 32 // cut, 8.0, 1),
     ]
 
 
-def compare(
-    work: Workload, model: Model, tokenizer: Tokenizer, hf: Any, repeats: int
-) -> dict[str, object]:
+def compare(work: Workload, model: Model, tokenizer: Tokenizer, hf: Any) -> dict[str, object]:
     timed = Timed(model)
     mine = ours(timed, tokenizer, work)
     reference: list[list[int]] = []
     forward, total, other = [], [], []
-    for _ in range(repeats):
+    for _ in range(work.turns):
         timed.seconds = 0.0
         total += seconds(lambda: ours(timed, tokenizer, work), 1)
         forward.append(timed.seconds)
@@ -134,9 +133,16 @@ def compare(
     }
 
 
+def line(row: dict[str, object]) -> str:
+    return (
+        f"[bold]{row['workload']}[/]: {row['ours_tokens_per_s']} tokens/s, transformers "
+        f"{row['transformers_tokens_per_s']}: [bold]{row['ratio']}×[/] (target {row['target']}×); "
+        f"own time {row['own_share']:.1%}; equal texts {row['equal_texts']}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="ramet against transformers")
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, default=Path("bench/results/engine-cpu.json"))
     parser.add_argument("--quick", action="store_true", help="a quarter of the tokens, no file")
     options = parser.parse_args()
@@ -145,21 +151,11 @@ def main() -> None:
     tokenizer = Tokenizer.load(directory)
     hf: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     hf.eval()
-    rows = [
-        compare(work, model, tokenizer, hf, options.repeats)
-        for work in workloads(tokenizer, options.quick)
-    ]
-    table = Table("workload", "ours tok/s", "transformers", "ratio", "target", "own", "equal")
-    for row in rows:
-        table.add_row(
-            str(row["workload"]),
-            *(str(row[k]) for k in ("ours_tokens_per_s", "transformers_tokens_per_s")),
-            f"{row['ratio']}×",
-            f"≥ {row['target']}×",
-            f"{row['own_share']:.1%}",
-            str(row["equal_texts"]),
-        )
-    Console().print(table)
+    console = Console()
+    rows: list[dict[str, object]] = []
+    for work in workloads(tokenizer, options.quick):
+        rows.append(compare(work, model, tokenizer, hf))
+        console.print(line(rows[-1]), highlight=False)
     if not options.quick:
         write(options.json, "engine", rows)
 

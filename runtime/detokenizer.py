@@ -33,6 +33,11 @@ class Detokenizer:
         """The characters that this token finishes; what it leaves unfinished is held."""
         return self._stream.push(token)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last token leaves a character in its middle."""
+        return self._stream.unfinished
+
     def flush(self) -> str:
         """What is held, at the end of the sequence: U+FFFD for a broken character."""
         return self._stream.flush()
@@ -70,6 +75,10 @@ class _ByteStream:
             self._strips_space = False
             return text.removeprefix(" ")
         return text
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._decoder.getstate()[0])
 
     def flush(self) -> str:
         text = self._decoder.decode(b"", final=True)
@@ -112,6 +121,10 @@ class _TokenWindow:
         if text.endswith(_REPLACEMENT) and len(self._ids) - self._known < _LONGEST_HELD:
             return ""
         return self._advance(text)
+
+    @property
+    def unfinished(self) -> bool:
+        return len(self._ids) > self._known
 
     def flush(self) -> str:
         return self._advance(self._delta())

@@ -23,7 +23,7 @@ class TextStream:
     ) -> None:
         self._detokenizer = Detokenizer(tokenizer, context)
         self._stop = StopChecker(params)
-        self._ends: list[int] = []  # characters after each token
+        self._ends: list[int | None] = []  # characters after each token; None inside of one
         self._seen = 0
         self._parts: list[str] = []
         self.stopped_by: str | None = None
@@ -39,7 +39,7 @@ class TextStream:
         """The text that this token lets go; nothing after a stop."""
         delta = self._detokenizer.push(token)
         self._seen += len(delta)
-        self._ends.append(self._seen)
+        self._ends.append(None if self._detokenizer.unfinished else self._seen)
         return self._release(self._stop.push(delta, len(self._ends)))
 
     def finish(self) -> str:
@@ -60,10 +60,8 @@ class TextStream:
         return self.stopped_by is not None
 
     def _cut(self, at: int) -> None:
-        kept = sum(1 for end in self._ends if end <= at)
-        begin = self._ends[kept - 1] if kept else 0
-        # A token without text there may be the first half of the character that comes next.
-        while kept and begin == (self._ends[kept - 2] if kept > 1 else 0):
-            kept -= 1
-        self.kept_tokens = kept
+        begin = 0
+        for count, end in enumerate(self._ends, 1):
+            if end is not None and end <= at:
+                self.kept_tokens, begin = count, end
         self.leftover = self.text[begin:at]

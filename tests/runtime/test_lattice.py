@@ -1,0 +1,244 @@
+"""Greedy texts do not depend on any setting: the same over the whole lattice of them.
+
+On the toy model, whose next token is a hash of what is read from the cache, the text is known
+exactly; on a tiny Llama it is transformers'. No difference is excused: the prompts were chosen so
+that the two best logits are never close.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations, product
+from typing import Any
+
+import pytest
+import torch
+
+from ramet.kernels import Step
+from ramet.runtime.config import EngineConfig
+from ramet.runtime.core import EngineCore
+from ramet.runtime.errors import EngineError
+from ramet.runtime.models import Model, load_model
+from ramet.runtime.sequence import Generation
+from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.conftest import ToyModel, toy_text
+from tests.runtime.greedy import Tokens, by_transformers, drain, submit
+from tests.runtime.models.tiny import VOCAB, saved, transformers_model
+
+COUNT = 24
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A point of the lattice."""
+
+    block: int
+    chunk: int | None
+    sharing: bool
+    small: bool  # a pool that holds the largest request and little more
+    together: int  # requests at once
+    forked: bool  # from a computed prefix, or each prompted on its own
+
+    def __str__(self) -> str:
+        words = [f"block{self.block}", f"chunk{self.chunk}", f"{self.together}together"]
+        words += [name for name in ("sharing", "small", "forked") if getattr(self, name)]
+        return "-".join(words)
+
+
+def lattice() -> Iterator[Setting]:
+    """All points; alone in a small pool nobody can be preempted, so that is none."""
+    flags = (False, True)
+    for values in product((1, 8, 16, 32), (16, 64, None), flags, flags, (1, 7, 32), flags):
+        setting = Setting(*values)
+        if not (setting.small and setting.together == 1):
+            yield setting
+
+
+def pairs(setting: Setting) -> set[tuple[Any, ...]]:
+    return set(combinations(vars(setting).items(), 2))
+
+
+def pairwise() -> list[Setting]:
+    """Few points such that every two values that can meet do meet: greedily, most new pairs first."""
+    points = {point: pairs(point) for point in lattice()}
+    missing = set().union(*points.values())
+    chosen: list[Setting] = []
+    while missing:
+        best = max(points, key=lambda point: len(points[point] & missing))
+        missing -= points[best]
+        chosen.append(best)
+    return chosen
+
+
+PLAIN = Setting(block=16, chunk=None, sharing=False, small=False, together=1, forked=False)
+EVERYDAY = pairwise()
+REST = [point for point in lattice() if point not in EVERYDAY]
+
+
+# -- the requests
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt that may be forked off a prefix."""
+
+    prefix: tuple[int, ...]
+    tail: tuple[int, ...]
+
+    @property
+    def prompt(self) -> Tokens:
+        return [*self.prefix, *self.tail]
+
+
+def requests() -> list[Request]:
+    """32 of them over five prefixes; some prompts twice, some the beginning of others."""
+    rng = random.Random(SEED)
+    trunk = rng.choices(range(VOCAB), k=40)
+    prefixes = [trunk, trunk[:31], trunk[:32], rng.choices(range(VOCAB), k=17), [3]]
+    tails = [rng.choices(range(VOCAB), k=length) for length in (1, 2, 7, 15, 16, 17)]
+    made = [Request(tuple(prefix), tuple(tail)) for prefix in prefixes for tail in tails]
+    made += [Request(tuple(trunk), ()), made[3]]
+    return rng.sample(made, len(made))
+
+
+SEED = 0
+REQUESTS = requests()
+LONGEST = max(len(request.prompt) for request in REQUESTS) + COUNT
+
+
+@dataclass
+class Outcome:
+    texts: list[Tokens]
+    core: EngineCore
+    copied: int
+
+
+def core_of(model: Model, tokenizer: Tokenizer, setting: Setting) -> EngineCore:
+    """With blocks that hold nonsense until they are written."""
+    needed = -(-LONGEST // setting.block) + 1
+    config = EngineConfig(
+        block_size=setting.block,
+        prefill_chunk=setting.chunk,
+        sharing=setting.sharing,
+        num_blocks=needed + 1 if setting.small else 40 * needed,
+    )
+    core = EngineCore(model, tokenizer, config)
+    kept = core.runner.backend.cache
+    poison = 12345.0 if isinstance(model, ToyModel) else float("nan")
+    kept.data[:, :, :, : kept.null_slot] = poison
+    return core
+
+
+def run(core: EngineCore, setting: Setting) -> Outcome:
+    """All requests, `together` at a time."""
+    audit = isinstance(core.model, ToyModel)
+    texts: list[Tokens] = []
+    copied = 0
+    for start in range(0, len(REQUESTS), setting.together):
+        wave = REQUESTS[start : start + setting.together]
+        tasks = [*(forked if setting.forked else prompted)(core, wave)]
+        texts += drain(core, tasks, audit=audit)
+        copied += sum(task.usage.copied_blocks for task in tasks)
+        for sequence in [*core._sequences]:
+            core.close(sequence)
+    core.audit()
+    assert core.pool.available == core.pool.num_blocks, "all blocks came back"
+    return Outcome(texts, core, copied)
+
+
+def prompted(core: EngineCore, wave: Sequence[Request]) -> Iterator[Generation]:
+    for request in wave:
+        yield submit(core, core.open(request.prompt), COUNT)
+
+
+def forked(core: EngineCore, wave: Sequence[Request]) -> Iterator[Generation]:
+    """Every prefix is computed once; it stays open beside its forks."""
+    parents = {request.prefix: core.open(request.prefix) for request in wave}
+    for parent in parents.values():
+        core.score(parent, len(parent.tokens), on_done=lambda task: None)
+    drain(core, ())
+    for request in wave:
+        child = core.fork(parents[request.prefix])
+        child.tokens.extend(request.tail)
+        yield submit(core, child, COUNT)
+
+
+# -- the models, and what they should say
+
+
+@dataclass(frozen=True)
+class Subject:
+    model: Model
+    expected: list[Tokens]
+
+
+@cache
+def toy() -> Subject:
+    return Subject(ToyModel(), [toy_text(request.prompt, COUNT) for request in REQUESTS])
+
+
+@cache
+def tiny(family: str) -> Subject:
+    model = load_model(str(saved(family)), dtype="float32", cache=saved(family))[0]
+    module = transformers_model(saved(family))
+    prompts = [request.prompt for request in REQUESTS]
+    expected = by_transformers(module, prompts, COUNT)
+    for prompt, text in zip(prompts, expected, strict=True):
+        with torch.inference_mode():
+            best = module(torch.tensor([prompt + text])).logits[0].topk(2).values
+        gaps = (best[:, 0] - best[:, 1])[len(prompt) - 1 : -1]
+        assert gaps.min() > 5e-4, "another seed gives prompts without ties"
+    return Subject(model, expected)
+
+
+SUBJECTS = {"toy": toy, "llama": lambda: tiny("llama"), "mistral": lambda: tiny("mistral")}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """These products are too small to share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def check(subject: Subject, tokenizer: Tokenizer, setting: Setting) -> None:
+    outcome = run(core_of(subject.model, tokenizer, setting), setting)
+    assert outcome.texts == subject.expected
+    stats = outcome.core.stats()
+    if setting.small:
+        assert stats.preemptions > 0, "the pool was not small enough"
+    if setting.sharing:
+        assert stats.cache.hits > 0
+    if not setting.sharing and not setting.forked:
+        assert stats.cache.hits == outcome.copied == 0
+
+
+@pytest.mark.parametrize("setting", EVERYDAY, ids=str)
+@pytest.mark.parametrize("subject", ["toy", "llama"])
+def test_pairwise(subject: str, setting: Setting, byte_tokenizer: Tokenizer) -> None:
+    check(SUBJECTS[subject](), byte_tokenizer, setting)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", REST, ids=str)
+@pytest.mark.parametrize("subject", ["toy", "llama"])
+def test_the_rest_of_the_lattice(
+    subject: str, setting: Setting, byte_tokenizer: Tokenizer
+) -> None:
+    check(SUBJECTS[subject](), byte_tokenizer, setting)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", lattice(), ids=str)
+def test_windows(setting: Setting, byte_tokenizer: Tokenizer) -> None:
+    check(SUBJECTS["mistral"](), byte_tokenizer, setting)
+
+
+def test_pairwise_is_complete_and_small() -> None:
+    met = set().union(*map(pairs, EVERYDAY))
+    assert met == set().union(*map(pairs, lattice()))
+    assert len(EVERYDAY) <= 20
+    assert len(EVERYDAY) + len(REST) == 4 * 3 * 2 * 5 * 2
