@@ -199,11 +199,11 @@ class EngineCore:
         try:
             batch = self.scheduler.schedule()
             logits = None if batch is None else self._run(batch)
+            if batch is not None and logits is not None:
+                self._advance(batch, logits)
         except BaseException:
             self.scheduler.rollback()
             raise
-        if batch is not None and logits is not None:
-            self._advance(batch, logits)
         self._tell()
 
     def _run(self, batch: Batch) -> Tensor | None:
@@ -224,15 +224,7 @@ class EngineCore:
         return logits
 
     def _advance(self, batch: Batch, logits: Tensor) -> None:
-        """Hand each entry the logits it wanted; if that is interrupted, all of them run again."""
-        try:
-            self._hand_out(batch, logits)
-        except BaseException:
-            for entry in batch.entries:
-                entry.task.cursor = entry.start
-            raise
-
-    def _hand_out(self, batch: Batch, logits: Tensor) -> None:
+        """Hand each entry the logits it wanted."""
         drawing: list[tuple[int, Generation]] = []
         row = 0
         for entry in batch.entries:

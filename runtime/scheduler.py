@@ -86,7 +86,12 @@ class Scheduler:
             task.usage.copied_blocks += len(entry.copies)
 
     def rollback(self) -> None:
-        """The step failed: as if nothing had been reserved for it."""
+        """The step came to nothing: all of it is to be run again, and nothing is reserved for it.
+
+        What was committed all the same stays; to run it again writes nothing.
+        """
+        for entry in self._entries.values():
+            entry.task.cursor = entry.start
         for task in self.running:
             task.sequence.table.rollback()
 

@@ -87,8 +87,8 @@ def option_scores(
     if by == "mean_logprob":
         return means
     best = _greedy(logprobs, means)
-    ahead = max(means) - means[best]
-    return [mean + (ahead if index == best else 0.0) for index, mean in enumerate(means)]
+    ahead = math.nextafter(max(means), math.inf)  # of all the others, whichever comes first
+    return [ahead if index == best else mean for index, mean in enumerate(means)]
 
 
 def probabilities(scores: Sequence[float]) -> list[float]:

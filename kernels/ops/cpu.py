@@ -66,19 +66,20 @@ class CpuBackend:
     ) -> Tensor:
         tokens, heads, dim = query.shape
         kv_heads = self.cache.layout.kv_heads
-        grouped = query.view(tokens, kv_heads, -1).transpose(0, 1)
+        grouped = query.view(tokens, kv_heads, heads // kv_heads * dim).transpose(0, 1)
         scaled = torch.mul(grouped, scale, out=self._buffer("query", grouped.shape, query.dtype))
         result = self._buffer("result", (kv_heads, tokens + 1, scaled.shape[-1]), query.dtype)
         for tile in self._tiles(plan, window):
             rows = self._select("rows", scaled, tile.query)
             result.index_copy_(1, tile.out, self._attend(tile, layer, rows, dim, softcap))
-        return result[:, :tokens].transpose(0, 1).reshape(tokens, heads, dim)
+        by_token = result[:, :tokens].transpose(0, 1)
+        return by_token.clone(memory_format=torch.contiguous_format).view(query.shape)
 
     def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
-        if not copies:
-            return
         size = self.cache.layout.block_size
         pairs = [(s * size + i, t * size + i) for s, t, n in copies for i in range(n)]
+        if not pairs:
+            return
         source, target = torch.tensor(pairs).unbind(1)
         data = self.cache.data
         data.index_copy_(3, target, data.index_select(3, source))

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from ramet.runtime.config import EngineConfig
-from ramet.runtime.core import EngineCore
-from ramet.runtime.engine import Engine
-from ramet.runtime.models import load_model
-from ramet.runtime.tokenizer import Piece, Tokenizer
 from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from ramet.runtime.models import ModelShape, PagedAttention
+from ramet.runtime.config import EngineConfig
+from ramet.runtime.core import EngineCore
+from ramet.runtime.engine import Engine
+from ramet.runtime.models import ModelShape, PagedAttention, load_model
+from ramet.runtime.tokenizer import Piece, Tokenizer
 
 TOY_VOCAB = 257  # every byte, and an end of text
 TOY_EOS = 256

@@ -88,7 +88,9 @@ class Excuses:
             assert len(ours) == len(theirs)
             if ours == theirs:
                 continue
-            at = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len({*pair}) > 1)
+            at = next(
+                i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len({*pair}) > 1
+            )
             tie = gap(module, prompt + theirs[:at])
             assert tie < CLOSE, (
                 f"{name}: token {at} after {len(prompt)} is {ours[at]}, not {theirs[at]}, "

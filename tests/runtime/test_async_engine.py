@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 import ramet
 from ramet.runtime import AsyncEngine, Engine, EngineConfig, Finished, TextDelta
 from ramet.runtime.errors import EngineClosed, StepError
 from ramet.runtime.tokenizer import Tokenizer
-
 from tests.runtime.conftest import ToyModel, toy_text
 
 Body = Callable[[AsyncEngine, ToyModel], Awaitable[None]]

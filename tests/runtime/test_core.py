@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -28,9 +29,9 @@ def ignored(task: Task) -> None:
     """Nobody waits for it."""
 
 
-def start(core: EngineCore, prompt: list[int], key: int = 0, **sampling: object) -> Generation:
+def start(core: EngineCore, prompt: list[int], key: int = 0, **sampling: Any) -> Generation:
     sampling.setdefault("ignore_eos", True)
-    params = SamplingParams(**sampling)  # type: ignore[arg-type]
+    params = SamplingParams(**sampling)
     return core.generate(core.open(prompt), params, key=key, on_done=ignored)
 
 
@@ -224,7 +225,7 @@ def test_usage_adds_up(toy_core: ToyCore) -> None:
     assert total.generated == 36
 
 
-SAMPLED: dict[str, object] = {"temperature": 1.0, "top_p": 0.9, "max_tokens": 12}
+SAMPLED: dict[str, Any] = {"temperature": 1.0, "top_p": 0.9, "max_tokens": 12}
 
 
 def alone(toy_core: ToyCore, key: int) -> list[int]:
@@ -268,7 +269,7 @@ def test_another_key_draws_something_else(toy_core: ToyCore) -> None:
 
 
 def test_penalties_count_what_was_drawn_before_a_preemption(toy_core: ToyCore) -> None:
-    penalised: dict[str, object] = {"max_tokens": 12, "frequency_penalty": 2.0, "top_k": 3}
+    penalised: dict[str, Any] = {"max_tokens": 12, "frequency_penalty": 2.0, "top_k": 3}
     plain = toy_core()
     wanted = start(plain, PROMPT, **penalised)
     drive(plain)

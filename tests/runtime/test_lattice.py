@@ -94,7 +94,7 @@ class Request:
 def requests() -> list[Request]:
     """32 of them over five prefixes; some prompts twice, some the beginning of others."""
     rng = random.Random(SEED)
-    trunk = rng.choices(range(VOCAB), k=40)
+    trunk = rng.choices(range(VOCAB), k=70)
     prefixes = [trunk, trunk[:31], trunk[:32], rng.choices(range(VOCAB), k=17), [3]]
     tails = [rng.choices(range(VOCAB), k=length) for length in (1, 2, 7, 15, 16, 17)]
     made = [Request(tuple(prefix), tuple(tail)) for prefix in prefixes for tail in tails]
@@ -102,7 +102,7 @@ def requests() -> list[Request]:
     return rng.sample(made, len(made))
 
 
-SEED = 0
+SEED = 6  # the closest two logits of all texts are 0.003 apart
 REQUESTS = requests()
 LONGEST = max(len(request.prompt) for request in REQUESTS) + COUNT
 
@@ -188,7 +188,7 @@ def tiny(family: str) -> Subject:
         with torch.inference_mode():
             best = module(torch.tensor([prompt + text])).logits[0].topk(2).values
         gaps = (best[:, 0] - best[:, 1])[len(prompt) - 1 : -1]
-        assert gaps.min() > 5e-4, "another seed gives prompts without ties"
+        assert gaps.min() > 1e-3, "another seed gives prompts without ties"
     return Subject(model, expected)
 
 
@@ -225,14 +225,12 @@ def test_pairwise(subject: str, setting: Setting, byte_tokenizer: Tokenizer) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", REST, ids=str)
 @pytest.mark.parametrize("subject", ["toy", "llama"])
-def test_the_rest_of_the_lattice(
-    subject: str, setting: Setting, byte_tokenizer: Tokenizer
-) -> None:
+def test_the_rest_of_the_lattice(subject: str, setting: Setting, byte_tokenizer: Tokenizer) -> None:
     check(SUBJECTS[subject](), byte_tokenizer, setting)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", lattice(), ids=str)
+@pytest.mark.parametrize("setting", EVERYDAY + REST, ids=str)
 def test_windows(setting: Setting, byte_tokenizer: Tokenizer) -> None:
     check(SUBJECTS["mistral"](), byte_tokenizer, setting)
 
@@ -242,3 +240,76 @@ def test_pairwise_is_complete_and_small() -> None:
     assert met == set().union(*map(pairs, lattice()))
     assert len(EVERYDAY) <= 20
     assert len(EVERYDAY) + len(REST) == 4 * 3 * 2 * 5 * 2
+
+
+# -- proof of power: with one thing wrong, the comparison fails
+
+FORKED = replace(PLAIN, together=32, forked=True)
+
+
+def broken(subject: str, setting: Setting, tokenizer: Tokenizer) -> EngineCore:
+    """A core to break something in; unbroken it gives the right texts."""
+    check(SUBJECTS[subject](), tokenizer, setting)
+    return core_of(SUBJECTS[subject]().model, tokenizer, setting)
+
+
+def assert_wrong(subject: str, core: EngineCore, setting: Setting) -> None:
+    try:
+        outcome = run(core, setting)
+    except EngineError:
+        return  # NaN was read and noticed
+    assert outcome.texts != SUBJECTS[subject]().expected
+
+
+@pytest.mark.parametrize("setting", [replace(PLAIN, together=32), FORKED], ids=str)
+@pytest.mark.parametrize("subject", ["toy", "llama"])
+def test_two_swapped_blocks_are_seen(
+    subject: str, setting: Setting, byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one step the first blocks of two sequences are each other's."""
+    core = broken(subject, setting, byte_tokenizer)
+    backend = core.runner.backend
+    plan, swaps = backend.plan, []
+
+    def swapping(step: Step) -> object:
+        tables = step.block_tables.clone()
+        others = (tables[:, 0] != tables[0, 0]).nonzero()
+        if core.stats().steps >= 8 and not swaps and len(others):
+            other = int(others[0])
+            tables[[0, other], 0] = tables[[other, 0], 0]
+            swaps.append(other)
+        return plan(replace(step, block_tables=tables))
+
+    monkeypatch.setattr(backend, "plan", swapping)
+    assert_wrong(subject, core, setting)
+    assert len(swaps) == 1
+
+
+@pytest.mark.parametrize("subject", ["toy", "llama"])
+def test_a_skipped_copy_is_seen(
+    subject: str, byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = broken(subject, FORKED, byte_tokenizer)
+    skipped: list[object] = []
+    monkeypatch.setattr(core.runner.backend, "copy_blocks", skipped.extend)
+    assert_wrong(subject, core, FORKED)
+    assert skipped
+
+
+def test_order_is_seen_by_the_toy(
+    byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention over rotated keys does not care in which order it reads them; the toy does."""
+    setting = replace(PLAIN, block=8)
+    core = broken("toy", setting, byte_tokenizer)
+    backend = core.runner.backend
+    plan = backend.plan
+
+    def swapping(step: Step) -> object:
+        tables = step.block_tables.clone()
+        if core.stats().steps == 40 and int(step.contexts[0]) > 16:
+            tables[0, [0, 1]] = tables[0, [1, 0]]
+        return plan(replace(step, block_tables=tables))
+
+    monkeypatch.setattr(backend, "plan", swapping)
+    assert_wrong("toy", core, setting)

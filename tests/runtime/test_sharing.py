@@ -15,7 +15,10 @@ from ramet.runtime.sequence import Generation, Sequence, Task
 from tests.runtime.conftest import ToyCore, all_back, drive, toy_model, toy_text
 
 ONE = SamplingParams(max_tokens=1, ignore_eos=True)
-Ignored: Callable[[Task], None] = lambda task: None  # noqa: E731
+
+
+def ignored(task: Task) -> None:
+    """Nobody waits for it."""
 
 
 def tokens(rng: random.Random, count: int) -> list[int]:
@@ -25,7 +28,7 @@ def tokens(rng: random.Random, count: int) -> list[int]:
 def crowd(
     prefix: int, suffix: int, count: int = 64, same: int = 0
 ) -> tuple[list[int], list[list[int]]]:
-    """A prefix, and prompts that go on from it; their suffixes share `same` tokens and part then."""
+    """A prefix, and prompts that go on from it; their suffixes part after `same` tokens."""
     rng = random.Random(prefix * 1_000 + suffix)
     begin = tokens(rng, prefix)
     shared = tokens(rng, same)
@@ -33,7 +36,7 @@ def crowd(
 
 
 def start(core: EngineCore, prompt: list[int], params: SamplingParams = ONE) -> Generation:
-    return core.generate(core.open(prompt), params, key=0, on_done=Ignored)
+    return core.generate(core.open(prompt), params, key=0, on_done=ignored)
 
 
 def close_all(core: EngineCore, *sequences: Sequence) -> None:
@@ -205,7 +208,7 @@ def test_fork_does_no_tensor_work_and_writers_copy_what_is_shared(
     core = toy_core()
     prompt = tokens(random.Random(length), length)
     parent = core.open(prompt)
-    core.score(parent, length, on_done=Ignored)
+    core.score(parent, length, on_done=ignored)
     drive(core)
     model = toy_model(core)
     before = (model.forwards, model.tokens_run, core.stats())
@@ -218,7 +221,7 @@ def test_fork_does_no_tensor_work_and_writers_copy_what_is_shared(
         core.close(parent)
     for index, child in enumerate(children):
         child.tokens += [index, index]
-    tasks = [core.generate(child, ONE, key=0, on_done=Ignored) for child in children]
+    tasks = [core.generate(child, ONE, key=0, on_done=ignored) for child in children]
     drive(core)
 
     inside = length % 16 != 0
@@ -230,13 +233,13 @@ def test_fork_does_no_tensor_work_and_writers_copy_what_is_shared(
         assert task.drawn == toy_text([*prompt, index, index], 1)
         assert (task.usage.prompt_computed, task.usage.prompt_reused) == (2, length)
     if parent_stays:
-        assert score(core, parent) == toy_text(prompt, 1)
+        assert goes_on(core, parent) == toy_text(prompt, 1)
     close_all(core, parent, *children)
 
 
-def score(core: EngineCore, sequence: Sequence) -> list[int]:
+def goes_on(core: EngineCore, sequence: Sequence) -> list[int]:
     """What the sequence goes on with: it still is what it was."""
-    task = core.generate(sequence, ONE, key=0, on_done=Ignored)
+    task = core.generate(sequence, ONE, key=0, on_done=ignored)
     drive(core)
     return task.drawn
 
@@ -244,7 +247,7 @@ def score(core: EngineCore, sequence: Sequence) -> list[int]:
 def test_a_fork_of_a_fork_costs_nothing_either(toy_core: ToyCore) -> None:
     core = toy_core(num_blocks=8)
     root = core.open(tokens(random.Random(3), 40))
-    core.score(root, 40, on_done=Ignored)
+    core.score(root, 40, on_done=ignored)
     drive(core)
     run = toy_model(core).tokens_run
 
@@ -255,7 +258,7 @@ def test_a_fork_of_a_fork_costs_nothing_either(toy_core: ToyCore) -> None:
 
     assert toy_model(core).tokens_run == run
     assert core.stats().cache.held == 3
-    tasks = [core.generate(leaf, ONE, key=0, on_done=Ignored) for leaf in leaves]
+    tasks = [core.generate(leaf, ONE, key=0, on_done=ignored) for leaf in leaves]
     drive(core)
     assert {tuple(task.drawn) for task in tasks} == {tuple(toy_text(root.tokens, 1))}
     assert toy_model(core).tokens_run == run + 64
@@ -310,7 +313,7 @@ def test_another_scope_finds_nothing(toy_core: ToyCore) -> None:
     core = toy_core()
     prompt = tokens(random.Random(6), 40)
     tasks = [
-        core.generate(core.open(prompt, scope), ONE, key=0, on_done=Ignored)
+        core.generate(core.open(prompt, scope), ONE, key=0, on_done=ignored)
         for scope in (b"one", b"other", b"one")
     ]
 
@@ -325,14 +328,14 @@ def test_scores_of_a_shared_context_compute_it_once(toy_core: ToyCore) -> None:
     core = toy_core()
     prompt = tokens(random.Random(7), 50)
     parent = core.open(prompt)
-    core.score(parent, 50, on_done=Ignored)
+    core.score(parent, 50, on_done=ignored)
     drive(core)
     run = toy_model(core).tokens_run
     forks = [core.fork(parent) for _ in range(3)]
     for index, fork in enumerate(forks):
         fork.tokens += [index, index + 1, index + 2]
 
-    tasks = [core.score(fork, 50, on_done=Ignored) for fork in forks]
+    tasks = [core.score(fork, 50, on_done=ignored) for fork in forks]
     drive(core)
 
     # The context's last token gives the first score, and an option's last token is not run.

@@ -8,7 +8,7 @@ without a cache, and every block must be back. Free blocks are filled with rubbi
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence as Tokens
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,7 +30,8 @@ from ramet.runtime.errors import (
     SamplingError,
     StepError,
 )
-from ramet.runtime.sampling import Draw, SamplingRow
+from ramet.runtime.sampling import Draw
+from ramet.runtime.sampling.processors import Rows
 from ramet.runtime.sequence import Generation, Scoring, Sequence, Task
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.conftest import TOY_EOS, ToyModel, all_back, toy_logits, toy_text
@@ -266,9 +267,7 @@ class Simulation:
             self.jobs[owners[at]].may_fail = SamplingError
         return logits
 
-    def _faulty_sample(
-        self, logits: Tensor, rows: list[SamplingRow], positions: list[int]
-    ) -> list[Draw]:
+    def _faulty_sample(self, logits: Tensor, rows: Rows, positions: Tokens[int]) -> list[Draw]:
         if self.rng.random() < self.faults:
             raise KeyboardInterrupt
         if self.rng.random() < self.faults:

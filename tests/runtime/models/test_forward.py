@@ -1,9 +1,7 @@
 """What a forward pass gives is what transformers gives, for every family and dtype."""
 
-import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,13 +13,10 @@ from ramet.runtime.models.hf import HuggingFaceModel
 from ramet.runtime.models.llama import LlamaDecoder
 from tests.runtime.models.paged import paged_logits
 from tests.runtime.models.tiny import (
-    CONTEXT,
     FAMILIES,
     NATIVE,
-    OTHERS,
     VOCAB,
     WINDOW,
-    save,
     saved,
     transformers_logits,
 )
@@ -75,6 +70,6 @@ def test_rounding_costs_no_more_than_in_transformers(family: str, dtype: str) ->
     (got,) = paged_logits(loaded(saved(family), dtype), [text], block_size=16, seed=1)
     theirs = rounded_logits(saved(family), text, getattr(torch, dtype))
     error, allowed = (each.sub(exact).square().mean().sqrt() for each in (got, theirs))
-    print(family, dtype, error/ allowed, error)
+    print(family, dtype, error / allowed, error)
     assert got.dtype == torch.float32
     assert 0 < error < 1.5 * allowed

@@ -14,8 +14,8 @@ from transformers import LlamaConfig
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models import load_model
 from ramet.runtime.models.llama import LlamaDecoder
-from tests.runtime.models.test_forward import assert_close, loaded, texts
 from tests.runtime.models.paged import paged_logits
+from tests.runtime.models.test_forward import assert_close, loaded, texts
 from tests.runtime.models.tiny import SHAPE, WINDOW, save, saved, transformers_logits
 
 
@@ -103,8 +103,16 @@ def test_windows_bite(copy: Copy) -> None:
     [
         ("llama", [], {"sliding_window": WINDOW}),  # Llama has none, whatever is written there
         ("qwen2", ["layer_types"], {"sliding_window": WINDOW, "use_sliding_window": False}),
-        ("qwen2", ["layer_types", "use_sliding_window"], {"sliding_window": 8, "max_window_layers": 0}),
-        ("qwen3", ["layer_types", "use_sliding_window"], {"sliding_window": 8, "max_window_layers": 0}),
+        (
+            "qwen2",
+            ["layer_types", "use_sliding_window"],
+            {"sliding_window": 8, "max_window_layers": 0},
+        ),
+        (
+            "qwen3",
+            ["layer_types", "use_sliding_window"],
+            {"sliding_window": 8, "max_window_layers": 0},
+        ),
         ("qwen2-windows", ["layer_types"], {}),
         ("qwen2-windows", ["layer_types"], {"max_window_layers": 2}),
         ("qwen2-windows", ["layer_types"], {"max_window_layers": 28}),
@@ -228,7 +236,8 @@ def test_missing_bias(name: str, copy: Copy) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model.embed_tokens.weight", "model.norm.weight", "model.layers.1.mlp.down_proj.weight"]
+    "name",
+    ["model.embed_tokens.weight", "model.norm.weight", "model.layers.1.mlp.down_proj.weight"],
 )
 def test_tensor_of_another_shape(name: str, copy: Copy) -> None:
     """Found when loading, not in the first forward."""

@@ -1,0 +1,749 @@
+"""What programs come to: states side by side, values, options scored, and when blocks go back.
+
+Every text is held against the toy model without a cache: the text that a state shows, encoded
+anew, goes on as the model went on.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet.nodes import Branch, Close, Fork, Open, Root, Text
+from ramet.runtime import Engine, EngineConfig, Finished
+from ramet.runtime.batch import Batch
+from ramet.runtime.result import FinishedState
+from ramet.runtime.sequence import Usage
+from ramet.runtime.tokenizer import Piece, Tokenizer
+from ramet.runtime.values import SelectInfo
+from tests.runtime import conftest
+from tests.runtime.conftest import ToyEngine, all_back, toy_logits, toy_model, toy_words
+from tests.runtime.tokenizers import byte_level, smollm2
+
+
+def gen(name: str, count: int = 4, **fields: Any) -> Any:
+    return ramet.gen(name, max_tokens=count, ignore_eos=True, **fields)
+
+
+def run(engine: Engine, program: Any, **arguments: Any) -> Finished:
+    """Run with an audit after every step."""
+    one = engine.start(program, arguments)
+    while not one.done:
+        engine.round([one])
+        engine.audit()
+    assert all_back(engine.core)
+    return one.result()
+
+
+def batches(engine: Engine) -> list[Batch]:
+    """Every batch that is run from now on."""
+    seen: list[Batch] = []
+    inner = engine.core.runner.run
+
+    def watched(batch: Batch) -> Any:
+        seen.append(batch)
+        return inner(batch)
+
+    engine.core.runner.run = watched  # type: ignore[method-assign]
+    return seen
+
+
+def encoded(engine: Engine, text: str) -> list[int]:
+    return engine.tokenizer.encode([Piece(text)], start=True)
+
+
+def decoded(engine: Engine, tokens: list[int]) -> str:
+    return engine.tokenizer.decode(tokens)
+
+
+LEGIBLE = "abcdefgh "
+
+
+def legible(engine: Engine) -> Engine:
+    """The toy model, with all but a few letters ruled out: then text and tokens are one."""
+    allowed = set(encoded(engine, LEGIBLE))
+    forward = engine.core.model.forward
+
+    def restricted(*args: Any) -> Any:
+        logits = forward(*args)
+        for token in range(logits.shape[-1]):
+            if token not in allowed:
+                logits[:, token] -= 1_000.0
+        return logits
+
+    engine.core.model.forward = restricted  # type: ignore[method-assign]
+    return engine
+
+
+def letters(engine: Engine, text: str, count: int) -> str:
+    """What the legible model goes on with."""
+    tokens = encoded(engine, text)
+    allowed = sorted(set(encoded(engine, LEGIBLE)))
+    for _ in range(count):
+        logits = toy_logits([(token, place) for place, token in enumerate(tokens)])
+        tokens.append(max(allowed, key=lambda token: float(logits[token])))
+    return decoded(engine, tokens)[len(text) :]
+
+
+@pytest.fixture
+def engine(toy_engine: ToyEngine) -> Engine:
+    return legible(toy_engine())
+
+
+# -- branches
+
+
+@ramet.program
+def tips(s: ramet.State, count: int = 3) -> object:
+    s += "Give tips. "
+    branches = s.fork(count)
+    for index, branch in enumerate(branches):
+        branch += f"Tip {index}:"
+        branch += gen("tip", 5)
+    s += "All: " + branches["tip"].join("; ") + "."
+    s += gen("summary", 6)
+    return {"tips": branches["tip"], "summary": s["summary"]}
+
+
+def test_branches_and_a_value_of_theirs_in_the_parents_text(engine: Engine) -> None:
+    finished = run(engine, tips)
+
+    wanted = [letters(engine, f"Give tips. Tip {index}:", 5) for index in range(3)]
+    text = "Give tips. All: " + "; ".join(wanted) + "."
+    assert finished.value == {"tips": wanted, "summary": letters(engine, text, 6)}
+    assert finished.text == text + finished.value["summary"]
+    assert [state.text for state in finished.root.branches] == [
+        f"Tip {index}:{tip}" for index, tip in enumerate(wanted)
+    ]
+
+
+def test_branches_run_in_the_same_step(engine: Engine) -> None:
+    seen = batches(engine)
+    run(engine, tips, count=5)
+    widths = [len(batch.entries) for batch in seen]
+    # Five prompts and four more tokens of each, then the summary alone.
+    assert widths == [5] * 5 + [1] * 6
+
+
+def test_a_parent_goes_on_while_its_branches_run(engine: Engine) -> None:
+    @ramet.program
+    def both(s: ramet.State) -> object:
+        s += "Start: "
+        s += gen("a")
+        branches = s.fork(2)
+        for index, branch in enumerate(branches):
+            branch += f"{index} in a branch "
+            branch += gen("b", 8)
+        s += "meanwhile "
+        s += gen("c", 8)
+        return s["a"], branches["b"], s["c"]
+
+    seen = batches(engine)
+    a, b, c = run(engine, both).value
+
+    assert a == letters(engine, "Start: ", 4)
+    assert b == [letters(engine, f"Start: {a}{index} in a branch ", 8) for index in range(2)]
+    assert c == letters(engine, f"Start: {a}meanwhile ", 8)
+    assert [len(batch.entries) for batch in seen] == [1] * 4 + [3] * 8
+
+
+def test_a_branch_inherits_text_variables_and_the_open_role(engine: Engine) -> None:
+    @ramet.program
+    def turns(s: ramet.State) -> object:
+        s += ramet.user("hello")
+        with s.assistant():
+            s += "first "
+            s += gen("a")
+            branches = s.fork(2)
+            for branch in branches:
+                branch += " again " + branch["a"]
+        for index, branch in enumerate(branches):
+            if index == 0:
+                branch += gen("b")
+        return branches[0]["b"], branches[1]["a"]
+
+    with pytest.raises(ramet.RametError):
+        # The branch's turn is still open: it has to be closed on the branch itself.
+        run(engine, opens_again)
+    b, a = run(engine, turns).value
+    assert a == letters(engine, "User: hello\nAssistant:first ", 4)
+    assert b == letters(engine, f"User: hello\nAssistant:first {a} again {a}", 4)
+
+
+@ramet.program
+def opens_again(s: ramet.State) -> None:
+    with s.user():
+        s += "hello"
+        (branch,) = s.fork(1)
+        branch += ramet.user("twice")
+
+
+def test_the_closing_of_a_turn_knows_what_a_branch_inherited(engine: Engine) -> None:
+    """The template is asked with the whole message, what stood before the fork included."""
+    graph = ramet.Graph(
+        "inherited",
+        (
+            Root(),
+            Open(0, "user"),
+            Text(1, ("one ",)),
+            Fork(2, 1),
+            Branch(3, 0),
+            Text(4, ("two",)),
+            Close(5, "user"),
+        ),
+    )
+    one = engine.start(graph, {})
+    while not one.done:
+        engine.round([one])
+    (child,) = one._interpreter.root.children
+    assert [message.content for message in child.conversation.messages] == ["one two"]
+
+
+def test_nested_forks(engine: Engine) -> None:
+    @ramet.program
+    def tree(s: ramet.State) -> object:
+        s += "root "
+        found = []
+        for i, outer in enumerate(s.fork(2)):
+            outer += f"{i} "
+            outer += gen("x", 3)
+            inner = outer.fork(2)
+            for j, leaf in enumerate(inner):
+                leaf += f"-{j} "
+                leaf += gen("y", 3)
+            found.append(inner["y"])
+        return found[0], found[1]
+
+    finished = run(engine, tree)
+    for i in range(2):
+        stem = f"root {i} "
+        stem += letters(engine, stem, 3)
+        assert finished.value[i] == [letters(engine, f"{stem}-{j} ", 3) for j in range(2)]
+    paths = [state.path for state in finished.root.walk()]
+    assert paths == ["", "/2.0", "/2.0/4.0", "/2.0/4.1", "/2.1", "/2.1/4.0", "/2.1/4.1"]
+
+
+def test_a_value_in_the_text_of_another_branch(engine: Engine) -> None:
+    """It waits for that branch, and for nobody else."""
+
+    @ramet.program
+    def chained(s: ramet.State) -> object:
+        s += "go "
+        first, second, third = s.fork(3)
+        first += gen("x", 6)
+        second += "after " + first["x"] + " "
+        second += gen("x", 2)
+        third += gen("x", 10)
+        return first["x"], second["x"], third["x"]
+
+    first, second, third = run(engine, chained).value
+    assert first == letters(engine, "go ", 6)
+    assert second == letters(engine, f"go after {first} ", 2)
+    assert third == letters(engine, "go ", 10)
+
+
+def test_a_program_on_a_state_of_another(engine: Engine) -> None:
+    @ramet.program
+    def ask(s: ramet.State, what: str) -> object:
+        s += what + ": "
+        s += gen("answer")
+        return s["answer"]
+
+    @ramet.program
+    def outer(s: ramet.State) -> object:
+        first = ask(s, "one")
+        second = ask(s, first)
+        return first, second
+
+    first, second = run(engine, outer).value
+    assert first == letters(engine, "one: ", 4)
+    assert second == letters(engine, f"one: {first}{first}: ", 4)
+
+
+# -- values in the body
+
+
+def test_the_body_waits_where_it_looks(engine: Engine) -> None:
+    @ramet.program
+    def loop(s: ramet.State) -> object:
+        seen = []
+        s += "count: "
+        for step in range(3):
+            s += gen(f"x{step}", 2 + step)
+            seen.append(len(s[f"x{step}"]))
+            if s[f"x{step}"] == "never":
+                s += "no"
+            else:
+                s += "|" * seen[-1]
+        words = f"{s['x0']}-{s['x1']}"
+        s += words
+        s += gen("last")
+        return {"seen": seen, "words": words, "last": s["last"]}
+
+    finished = run(engine, loop)
+    text = "count: "
+    values = []
+    for step in range(3):
+        values.append(letters(engine, text, 2 + step))
+        text += values[-1] + "|" * (2 + step)
+    text += f"{values[0]}-{values[1]}"
+    assert finished.value == {
+        "seen": [2, 3, 4],
+        "words": f"{values[0]}-{values[1]}",
+        "last": letters(engine, text, 4),
+    }
+
+
+def test_a_lazy_sum_does_not_wait(engine: Engine) -> None:
+    """The whole graph is there before anything runs."""
+    reached: list[str] = []
+
+    @ramet.program
+    def lazy(s: ramet.State) -> object:
+        s += "a "
+        s += gen("x")
+        s += "so " + s["x"] + ", then "
+        s += gen("y")
+        reached.append("end")
+        return "both: " + s["x"] + s["y"]
+
+    one = engine.start(lazy, {})
+    one.advance()
+    assert reached == ["end"]
+    assert engine.stats().steps == 0
+    while not one.done:
+        engine.round([one])
+        engine.audit()
+    x = letters(engine, "a ", 4)
+    assert one.result().value == f"both: {x}" + letters(engine, f"a {x}so {x}, then ", 4)
+
+
+def test_a_look_at_one_branch_lets_the_others_run(engine: Engine) -> None:
+    @ramet.program
+    def first_only(s: ramet.State) -> object:
+        s += "go "
+        branches = s.fork(3)
+        for index, branch in enumerate(branches):
+            branch += f"{index} "
+            branch += gen("x", 3 * (index + 1))
+        s += "!" * len(branches[0]["x"])
+        s += gen("own")
+        return s["own"]
+
+    seen = batches(engine)
+    assert run(engine, first_only).value == letters(engine, "go !!!", 4)
+    assert max(len(batch.entries) for batch in seen) == 3
+    # The parent starts when the first branch is through, beside the two others.
+    assert [len(batch.entries) for batch in seen] == [3] * 3 + [3] * 3 + [2] + [1] * 2
+
+
+def test_attributes_of_values(engine: Engine) -> None:
+    @ramet.program
+    def attributes(s: ramet.State) -> object:
+        s += "a "
+        s += gen("x", 3, logprobs=0)
+        s += ramet.select("y", ["b", "c"])
+        s += " p=" + s["y"].prob + " why=" + s["x"].finish_reason
+        assert 0 < s["x"].prob < 1
+        assert s["y"].probs["b"] + s["y"].probs["c"] == pytest.approx(1)
+        return s["x"].tokens, s["y"].prob
+
+    finished = run(engine, attributes)
+    tokens, prob = finished.value
+    assert tokens == tuple(encoded(engine, finished["x"]))  # type: ignore[arg-type]
+    info = finished.info("y")
+    assert isinstance(info, SelectInfo)
+    assert prob == info.prob == max(info.probs.values())
+    assert finished.text.endswith(f" p={prob} why=length")
+
+
+def test_a_body_that_raises(engine: Engine) -> None:
+    @ramet.program
+    def wrong(s: ramet.State) -> None:
+        s += "a "
+        for branch in s.fork(3):
+            branch += gen("x", 20)
+        s += gen("y")
+        if len(s["y"]):
+            raise LookupError("no such thing")
+
+    one = engine.start(wrong, {})
+    while not one.done:
+        engine.round([one])
+        engine.audit()
+    assert all_back(engine.core)
+    with pytest.raises(LookupError, match="no such thing") as caught:
+        one.result()
+    assert any(entry.name == "wrong" for entry in caught.traceback)
+    assert one.partial()["y"] == letters(engine, "a ", 4)
+
+
+def test_an_error_tells_the_line_of_its_node(engine: Engine) -> None:
+    """Of the node that failed, and not of the one before it."""
+
+    @ramet.program
+    def wrong(s: ramet.State) -> None:
+        s += "a "
+        s += gen("x")
+        s += " b" + s["x"].probs
+
+    (error,) = engine.run_batch(wrong, [{}])
+    assert isinstance(error, AttributeError)
+    line = wrong.__wrapped__.__code__.co_firstlineno + 4  # type: ignore[attr-defined]
+    (note,) = error.__notes__
+    assert note.startswith(f"in the program at {__file__}:{line}:")
+
+
+# -- when blocks go back
+
+
+def test_states_that_are_over_give_their_blocks_back_at_once(engine: Engine) -> None:
+    """A graph is known to its end: a branch holds nothing once its last node has run."""
+
+    @ramet.program
+    def uneven(s: ramet.State) -> object:
+        s += "x" * 31
+        short, long = s.fork(2)
+        short += "y" * 64
+        short += gen("a", 2)
+        long += "z"
+        long += gen("a", 30)
+        return short["a"], long["a"]
+
+    graph = uneven.trace()
+    for program in (graph, uneven):
+        engine.core.pool.clear()
+        one = engine.start(program, {})
+        held = []
+        while not one.done:
+            engine.round([one])
+            engine.audit()
+            held.append(engine.stats().cache.held)
+        # The short branch's 96 tokens and the long one's second block; then the long one alone.
+        assert held[1:3] == [7, 3]
+        assert held[-2:] == [4, 0]
+
+
+def test_the_options_that_lost_go_back_at_once(engine: Engine) -> None:
+    @ramet.program
+    def choose(s: ramet.State) -> None:
+        s += "x" * 16
+        s += ramet.select("y", ["a" * 40, "b" * 40, "c" * 40])
+        s += gen("z", 30)
+
+    one = engine.start(choose, {})
+    held = []
+    while not one.done:
+        engine.round([one])
+        engine.audit()
+        held.append(engine.stats().cache.held)
+    assert max(held) >= 7
+    assert held[6] == 4, "the context, and the option that was chosen"
+
+
+def test_a_run_that_ends_keeps_nothing(engine: Engine) -> None:
+    run(engine, tips)
+    again = run(engine, tips)
+    # But it can be found: the second run computes a token of each prompt, or part of a block.
+    assert again.usage.prompt_reused > 0
+    assert again.value == run(engine, tips).value
+
+
+# -- graphs
+
+
+@ramet.program
+def everything(s: ramet.State, topic: str) -> object:
+    s += ramet.system("Be brief.")
+    s += ramet.user("About " + topic)
+    with s.assistant():
+        s += gen("open", 5)
+        branches = s.fork(2)
+        for index, branch in enumerate(branches):
+            branch += f" view {index} "
+            branch += gen("view", 4)
+        s += " so " + branches["view"].join(", ")
+        s += ramet.select("verdict", [" good", " bad"], by="unconditional")
+        s += gen("many", 3, n=3, temperature=1.0)
+        s += gen("drawn", 6, temperature=0.7)
+    return {
+        "views": branches["view"],
+        "all": (s["open"], s["verdict"], s["many"], s["drawn"]),
+        "how": s["verdict"].prob,
+        "text": "It is" + s["verdict"],
+        "fixed": [1, 2.5, None, True],
+    }
+
+
+def test_a_graph_comes_to_the_same_as_the_program(engine: Engine) -> None:
+    graph = everything.trace(topic="tea")
+    again = ramet.from_json(ramet.to_json(graph))
+
+    embedded = run(engine, everything, topic="tea")
+    for program in (graph, again):
+        engine.core.pool.clear()
+        finished = run(engine, program)
+        assert finished.value == embedded.value
+        assert texts(finished.root) == texts(embedded.root)
+        assert finished.graph == embedded.graph == graph
+
+
+def texts(state: FinishedState) -> object:
+    return state.path, state.text, dict(state.variables), list(map(texts, state.branches))
+
+
+def test_without_a_return_all_variables_are_the_value(engine: Engine) -> None:
+    @ramet.program
+    def silent(s: ramet.State) -> None:
+        s += "a "
+        s += gen("x", 2)
+        s += gen("y", 2)
+
+    finished = run(engine, silent)
+    assert finished.value == {"x": finished["x"], "y": finished["y"]}
+
+
+def test_the_result_of_a_run(engine: Engine) -> None:
+    finished = run(engine, tips, count=2)
+    root = finished.root
+    assert root.path == ""
+    assert [branch.path for branch in root.branches] == ["/2.0", "/2.1"]
+    assert [span.generated for span in root.written] == [False, False, True]
+    assert "".join(span.text for span in root.written) == root.text == finished.text
+    assert dict(root.variables) == {"summary": finished["summary"]}
+    assert root.branches[0].variables == {"tip": finished.value["tips"][0]}
+    total = Usage()
+    for state in root.walk():
+        total.add(state.usage)
+    assert total == finished.usage
+    assert total.generated == 2 * 5 + 6
+    with pytest.raises(ramet.UnknownVariable, match="did you mean 'summary'"):
+        finished["sumary"]
+    with pytest.raises(ramet.UnknownVariable):
+        finished.info("sumary")
+
+
+def test_the_usage_of_a_run_is_what_the_model_did(engine: Engine) -> None:
+    finished = run(engine, everything, topic="tea")
+    usage, stats = finished.usage, engine.stats()
+    # A generation runs all its tokens but the last.
+    generations = 1 + 2 + 3 + 1
+    assert stats.tokens == toy_model(engine.core).tokens_run
+    assert stats.tokens == usage.prompt_computed + usage.generated - generations
+    assert usage.copied_blocks == stats.cache.copies
+
+
+# -- select
+
+
+OPTIONS = [" yes", " no", " perhaps", " y"]
+
+
+def brute_force(engine: Engine, context: str, option: str) -> list[float]:
+    """Log-probabilities of the option's tokens after the context, from the logits themselves."""
+    return conditional(encoded(engine, context), encoded(engine, context + option))
+
+
+def conditional(before: list[int], whole: list[int]) -> list[float]:
+    assert whole[: len(before)] == before, "no token lies across the boundary"
+    return [
+        float(toy_logits([(t, i) for i, t in enumerate(whole[:at])]).log_softmax(-1)[whole[at]])
+        for at in range(len(before), len(whole))
+    ]
+
+
+def alone(tokens: list[int]) -> list[float]:
+    return [0.0, *conditional(tokens[:1], tokens)]
+
+
+def mean(row: list[float]) -> float:
+    return sum(row) / len(row)
+
+
+METHODS: dict[str, Callable[[list[float], list[float]], float]] = {
+    "mean_logprob": lambda given, own: mean(given),
+    "sum_logprob": lambda given, own: sum(given),
+    "unconditional": lambda given, own: mean([a - b for a, b in zip(given, own, strict=True)]),
+}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"block_size": 4, "prefill_chunk": 3}, {"step_tokens": 5}]
+)
+@pytest.mark.parametrize("by", [*METHODS, "greedy"])
+@pytest.mark.parametrize("context", ["Is it?", "A", "a longer context, over more than a block"])
+def test_select_against_brute_force(
+    toy_engine: ToyEngine, by: Any, context: str, settings: dict[str, int]
+) -> None:
+    @ramet.program
+    def choose(s: ramet.State) -> object:
+        s += context
+        s += ramet.select("x", OPTIONS, by=by)
+        s += gen("after")
+        return s["x"], s["after"]
+
+    engine = toy_engine(**settings)
+    finished = run(engine, choose)
+    info = finished.info("x")
+    assert isinstance(info, SelectInfo)
+
+    given = {option: brute_force(engine, context, option) for option in OPTIONS}
+    own = {option: alone(encoded(engine, option)) for option in OPTIONS}
+    for option in OPTIONS:
+        assert info.logprobs[option] == pytest.approx(given[option], abs=1e-4)
+        assert list(info.tokens[option]) == encoded(engine, option)
+    if by == "greedy":
+        best = greedy(given)
+    else:
+        scores = {option: METHODS[by](given[option], own[option]) for option in OPTIONS}
+        assert info.scores == pytest.approx(scores, abs=1e-4)
+        best = max(OPTIONS, key=scores.__getitem__)
+        total = sum(math.exp(score) for score in scores.values())
+        assert info.probs[best] == pytest.approx(math.exp(scores[best]) / total, abs=1e-4)
+    chosen, after = finished.value
+    assert chosen == best
+    assert after == toy_words(engine.tokenizer, context + best, 4)
+    assert finished.text == context + best + after
+
+
+def greedy(given: dict[str, list[float]]) -> str:
+    left = list(given)
+    for at in range(max(map(len, given.values()))):
+        column = {o: given[o][at] if at < len(given[o]) else mean(given[o]) for o in left}
+        left = [option for option in left if column[option] == max(column.values())]
+    return left[0]
+
+
+def test_select_draws_by_its_scores(engine: Engine) -> None:
+    @ramet.program
+    def draw(s: ramet.State, seed: int) -> object:
+        s += "pick "
+        s += ramet.select("x", ["a", "b", "c"], temperature=1.0, seed=seed)
+        return s["x"], s["x"].probs
+
+    drawn = [run(engine, draw, seed=seed).value for seed in range(100)]
+    probs = drawn[0][1]
+    for option, prob in probs.items():
+        share = sum(value == option for value, _ in drawn) / 100
+        assert share == pytest.approx(prob, abs=4 * math.sqrt(prob * (1 - prob) / 100) + 0.01)
+    assert drawn == [run(engine, draw, seed=seed).value for seed in range(100)]
+
+
+def test_options_that_begin_alike_and_one_that_is_anothers_beginning(engine: Engine) -> None:
+    @ramet.program
+    def choose(s: ramet.State) -> object:
+        s += "Say "
+        s += ramet.select("x", ["ab", "abc", "abd"], by="sum_logprob")
+        return s["x"]
+
+    info = run(engine, choose).info("x")
+    assert isinstance(info, SelectInfo)
+    assert info.logprobs["abc"][:2] == pytest.approx(info.logprobs["ab"])
+    assert info.logprobs["abd"][:2] == pytest.approx(info.logprobs["ab"])
+    assert info.text == "ab"
+
+
+def test_one_option_is_certain(engine: Engine) -> None:
+    @ramet.program
+    def choose(s: ramet.State) -> object:
+        s += "Say "
+        s += ramet.select("x", ["only"])
+        return s["x"], s["x"].prob
+
+    assert run(engine, choose).value == ("only", 1.0)
+
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {"merging": byte_level, "smollm2": smollm2}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize(
+    ("context", "options"),
+    [
+        ("The ", ["quick", "lazy"]),  # the space belongs to the options' first tokens
+        ("The", [" quick", " lazy"]),
+        ("The qui", ["ck brown", "et one", "ckest"]),
+        ("Give me", [" the", " three", " tips"]),
+        ("over the la", ["zy dog", "nd"]),
+    ],
+)
+def test_options_are_tokenized_together_with_the_text_before_them(
+    monkeypatch: pytest.MonkeyPatch, kind: str, context: str, options: list[str]
+) -> None:
+    """What is scored is each whole text's own tokens, from where the texts part."""
+    tokenizer = TOKENIZERS[kind]()
+    monkeypatch.setattr(conftest, "TOY_VOCAB", tokenizer.vocab_size)
+    engine = Engine.of(conftest.ToyModel(), tokenizer, EngineConfig(num_blocks=64))
+
+    @ramet.program
+    def choose(s: ramet.State) -> object:
+        s += "Fox. " + context
+        s += ramet.select("x", options, by="sum_logprob")
+        s += " end"
+        s += gen("after", 2)
+        return s["x"]
+
+    prompts: list[list[int]] = []
+    generate = engine.core.generate
+
+    def watched(sequence: Any, *args: Any, **kwargs: Any) -> Any:
+        prompts.append(list(sequence.tokens))
+        return generate(sequence, *args, **kwargs)
+
+    monkeypatch.setattr(engine.core, "generate", watched)
+    finished = run(engine, choose)
+    info = finished.info("x")
+    assert isinstance(info, SelectInfo)
+
+    ways = {option: encoded(engine, "Fox. " + context + option) for option in options}
+    plain = encoded(engine, "Fox. " + context)
+    rows = zip(plain, *(way[:-1] for way in ways.values()), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda row: len(set(row)) == 1, rows))
+    for option, way in ways.items():
+        assert list(info.tokens[option]) == way[shared:]
+        assert info.logprobs[option] == pytest.approx(conditional(way[:shared], way), abs=1e-3)
+    best = max(options, key=lambda option: sum(info.logprobs[option]))
+    assert finished.value == best
+    # What follows goes on from the very tokens that were scored.
+    assert prompts == [ways[best] + tokenizer.encode([Piece(" end")], start=False)]
+
+
+# -- randomness by place
+
+
+@ramet.program
+def wild(s: ramet.State) -> object:
+    s += "dice "
+    branches = s.fork(3)
+    for branch in branches:
+        branch += gen("x", 8, temperature=1.0)
+    s += gen("y", 8, temperature=1.0)
+    s += gen("z", 8, temperature=1.0)
+    return branches["x"], s["y"], s["z"]
+
+
+def test_draws_depend_on_their_place_alone(toy_engine: ToyEngine) -> None:
+    reference = run(legible(toy_engine()), wild).value
+    x, y, _ = reference
+    assert len({*x, y}) == 4, "each place draws for itself"
+    for settings in ({"num_blocks": 8, "block_size": 4}, {"step_tokens": 3}, {"max_sequences": 1}):
+        assert run(legible(toy_engine(**settings)), wild).value == reference
+
+
+def test_another_seed_draws_something_else(toy_engine: ToyEngine) -> None:
+    values = {str(run(legible(toy_engine(seed=seed)), wild).value) for seed in (0, 1, 2**63)}
+    assert len(values) == 3
+
+
+def test_a_seed_of_its_own_is_kept_whatever_the_engines(toy_engine: ToyEngine) -> None:
+    @ramet.program
+    def fixed(s: ramet.State) -> object:
+        s += "dice "
+        s += gen("x", 8, temperature=1.0, seed=7)
+        return s["x"]
+
+    values = {run(legible(toy_engine(seed=seed)), fixed).value for seed in (0, 1, 2)}
+    assert len(values) == 1
