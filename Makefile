@@ -32,7 +32,7 @@ types: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)  ## speed against transformers on the same machine, into bench/results/
-	$(BIN)/python bench/cache.py
+	$(BIN)/python bench/cache.py --json bench/results/cache.json
 	$(BIN)/python bench/engine.py
 
 clean:

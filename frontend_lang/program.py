@@ -34,10 +34,15 @@ class Program(Generic[P, R]):
     __name__: str
 
     def __init__(
-        self, body: Body[P, R], name: str | None = None, bound: Mapping[str, Any] | None = None
+        self,
+        body: Body[P, R],
+        name: str | None = None,
+        bound: Mapping[str, Any] | None = None,
+        seed: int | None = None,
     ) -> None:
         functools.update_wrapper(self, body)
         self.name = name or body.__name__
+        self.seed = seed
         self._body = body
         self._bound = dict(bound or {})
         self._full = _without_state(self.name, body)
@@ -61,7 +66,11 @@ class Program(Generic[P, R]):
         check_names(self.name, self.signature, arguments)
         for name, value in arguments.items():
             check_type(self.name, self._full.parameters[name], value)
-        return Program(self._body, self.name, self._bound | arguments)
+        return Program(self._body, self.name, self._bound | arguments, self.seed)
+
+    def seeded(self, seed: int) -> "Program[P, R]":
+        """The same program with this seed, from which every draw in it follows by its place."""
+        return Program(self._body, self.name, self._bound, seed)
 
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """The request graph of one run; `TraceError` where the body looks at a value."""

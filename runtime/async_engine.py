@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
@@ -21,10 +22,11 @@ from ramet.runtime.run import Run
 class _Job:
     """One program on its way, and the loop that waits for it. `events` ends with the outcome."""
 
-    def __init__(self, program: AnyProgram, arguments: Mapping[str, Any], seed: int | None) -> None:
+    def __init__(self, program: AnyProgram, arguments: Mapping[str, Any], item: int) -> None:
         self.program = program
         self.arguments = arguments
-        self.seed = seed
+        self.item = item
+        self.variables = copy_context()
         self.run: Run | None = None
         self.over = False
         self.events: asyncio.Queue[Event | Finished | Exception] = asyncio.Queue()
@@ -64,6 +66,7 @@ class AsyncEngine:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: list[_Job] = []
         self._stop = False
+        self._gate = threading.Lock()  # between taking a job in and stopping
         self._thread = threading.Thread(target=self._work, name="ramet-engine", daemon=True)
         self._thread.start()
 
@@ -71,7 +74,7 @@ class AsyncEngine:
 
     async def run(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> Finished:
         """Run a program and wait for it; raises what ended it. Cancelling cancels it."""
-        outcome = await self._outcome(program, bound_arguments(program, args, kwargs), None)
+        outcome = await self._outcome(program, bound_arguments(program, args, kwargs), 0)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -93,7 +96,7 @@ class AsyncEngine:
                     arguments = bound_arguments(program, (), item)
                 except Exception as error:
                     return error
-                return await self._outcome(program, arguments, self._engine.config.seed + at)
+                return await self._outcome(program, arguments, at)
 
         return await asyncio.gather(*(one(at, item) for at, item in enumerate(arguments)))
 
@@ -101,7 +104,7 @@ class AsyncEngine:
         self, program: AnyProgram, /, *args: Any, **kwargs: Any
     ) -> AsyncIterator[Event | Finished]:
         """The events of a run as they come, and its result as the last item."""
-        job = self._submit(program, bound_arguments(program, args, kwargs), None)
+        job = self._submit(program, bound_arguments(program, args, kwargs), 0)
         try:
             while True:
                 item = await job.events.get()
@@ -125,9 +128,9 @@ class AsyncEngine:
         await self.close()
 
     async def _outcome(
-        self, program: AnyProgram, arguments: Mapping[str, Any], seed: int | None
+        self, program: AnyProgram, arguments: Mapping[str, Any], item: int
     ) -> Finished | Exception:
-        job = self._submit(program, arguments, seed, events=False)
+        job = self._submit(program, arguments, item, events=False)
         try:
             outcome = await job.events.get()
         except asyncio.CancelledError:
@@ -140,14 +143,15 @@ class AsyncEngine:
         self,
         program: AnyProgram,
         arguments: Mapping[str, Any],
-        seed: int | None,
+        item: int,
         *,
         events: bool = True,
     ) -> _Job:
-        if self._stop:
-            raise EngineClosed("the engine is closed")
-        job = _Job(program, arguments, seed)
-        self._call(lambda: self._start(job, job.send if events else None))
+        job = _Job(program, arguments, item)
+        with self._gate:
+            if self._stop:
+                raise EngineClosed("the engine is closed")
+            self._call(lambda: self._start(job, job.send if events else None))
         return job
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -156,18 +160,25 @@ class AsyncEngine:
     # -- on the thread
 
     def _work(self) -> None:
-        while not self._stop:
-            self._take_calls(wait=not self._jobs and not self._engine.core.busy)
-            try:
-                self._engine.round([job.run for job in self._jobs if job.run is not None])
-            except Exception as error:
-                self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
-            for job in self._jobs:
-                if job.run is not None and job.run.done:
-                    job.end(job.run.outcome())
-            self._jobs = [job for job in self._jobs if not job.over]
-        self._take_calls(wait=False)
-        self._fail_all(EngineClosed("the engine was closed"))
+        try:
+            while not self._stop:
+                self._take_calls(wait=not self._jobs and not self._engine.core.busy)
+                self._round()
+        finally:
+            with self._gate:  # nothing is put into the queue after this
+                self._stop = True
+            self._take_calls(wait=False)
+            self._fail_all(EngineClosed("the engine was closed"))
+
+    def _round(self) -> None:
+        try:
+            self._engine.round([job.run for job in self._jobs if job.run is not None])
+        except Exception as error:
+            self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
+        for job in self._jobs:
+            if job.run is not None and job.run.done:
+                job.end(job.run.outcome())
+        self._jobs = [job for job in self._jobs if not job.over]
 
     def _take_calls(self, *, wait: bool) -> None:
         with suppress(Empty):
@@ -178,7 +189,11 @@ class AsyncEngine:
     def _start(self, job: _Job, on_event: Callable[[Event], None] | None) -> None:
         try:
             job.run = self._engine.start(
-                job.program, job.arguments, seed=job.seed, on_event=on_event
+                job.program,
+                job.arguments,
+                item=job.item,
+                on_event=on_event,
+                variables=job.variables,
             )
             self._jobs.append(job)
         except Exception as error:
@@ -197,4 +212,5 @@ class AsyncEngine:
 
     def _shut(self) -> None:
         self._engine.close()
-        self._stop = True
+        with self._gate:
+            self._stop = True

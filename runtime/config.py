@@ -1,6 +1,7 @@
 """How an engine is set up. The only reader of the environment."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class EngineConfig:
     dtype: str = "float32"  # of weights, activations and cache: float32, bfloat16, float16
     device: str = "cpu"
     block_size: int = 16  # tokens a block holds
-    num_blocks: int | None = None  # None: as many as a quarter of the free memory holds, ≤ 4 GiB
+    num_blocks: int | None = None  # None: a quarter of the free memory, at most 4 GiB
     sharing: bool = True  # find and share equal prefixes; forks share either way
     step_tokens: int = 1024  # most tokens one forward pass runs over
     prefill_chunk: int | None = None  # most prompt tokens of one sequence in a step
@@ -55,5 +56,16 @@ class EngineConfig:
         """How many blocks of that many bytes the pool gets."""
         if self.num_blocks is not None:
             return self.num_blocks
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return max(64, min(4 << 30, free // 4) // block_bytes)
+        return max(64, min(4 << 30, _free_memory() // 4) // block_bytes)
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping, within this process's control group."""
+    limits = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    if meminfo.exists():
+        found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
+        limits = [int(found[1]) << 10] if found else limits
+    if group.exists() and (limit := group.read_text().strip()).isdigit():
+        limits.append(int(limit))
+    return min(limits)

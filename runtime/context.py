@@ -12,6 +12,7 @@ from ramet.nodes import Node
 from ramet.runtime.chat import Conversation
 from ramet.runtime.sequence import Sequence, Task, Usage
 from ramet.runtime.tokenizer import Piece
+from ramet.runtime.values import Info
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Context:
     usage: Usage = field(default_factory=Usage)
     written: list[Span] = field(default_factory=list)
     values: dict[str, object] = field(default_factory=dict)
+    infos: dict[str, Info] = field(default_factory=dict)
     children: "list[Context]" = field(default_factory=list)
 
     @property
@@ -94,3 +96,4 @@ class Context:
         self.pending = list(parent.pending)
         self.turn = parent.turn
         self.values = dict(parent.values)
+        self.infos = dict(parent.infos)

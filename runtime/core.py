@@ -28,7 +28,7 @@ from ramet.runtime.errors import (
     StepError,
 )
 from ramet.runtime.models import Model
-from ramet.runtime.runner import Runner
+from ramet.runtime.runner import Runner, layout_of
 from ramet.runtime.sampling import Draw, Sampler, SamplingRow
 from ramet.runtime.scheduler import Scheduler
 from ramet.runtime.sequence import Generation, Scoring, Sequence, Task
@@ -60,10 +60,7 @@ class EngineCore:
         self.model = model
         self.tokenizer = tokenizer
         self.context = min(shape.context, config.max_context or shape.context)
-        block_bytes = (
-            shape.layers * 2 * shape.kv_heads * shape.head_dim * shape.dtype.itemsize
-        ) * config.block_size
-        blocks = config.blocks(block_bytes)
+        blocks = config.blocks(layout_of(shape, 0, config.block_size).block_bytes)
         fingerprint = f"{shape.name}:{shape.dtype}:{config.block_size}".encode()
         self.pool = BlockPool(
             blocks, config.block_size, fingerprint=fingerprint, sharing=config.sharing

@@ -3,14 +3,14 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import Token
+from contextvars import Context, Token
 from types import TracebackType
 from typing import Any, Self
 
 from rich.progress import Progress
 
 from ramet import default
-from ramet.errors import RametError
+from ramet.errors import ArgumentError
 from ramet.expressions import Generation
 from ramet.graph import Graph
 from ramet.params import SamplingParams
@@ -70,6 +70,7 @@ class Engine:
         self._chat = ChatFormat(tokenizer)
         self._lock = threading.RLock()
         self._closed = False
+        self._abandoned: deque[Run] = deque()
         self._token: Token[default.Runner] | None = None
 
     # -- programs
@@ -97,8 +98,8 @@ class Engine:
     ) -> list[Finished | Exception]:
         """Run once for each mapping of arguments, together; the results are in the same order.
 
-        A run that fails leaves its error in its place and does not end the others. Item i samples
-        with the engine's seed plus i.
+        A run that fails leaves its error in its place and does not end the others. Item i draws
+        with the program's seed, or the engine's, plus i.
 
         Args:
             concurrency: most programs under way at once.
@@ -117,20 +118,24 @@ class Engine:
         outcomes: list[Finished | Exception | None] = [None] * len(arguments)
         waiting = deque(enumerate(arguments))
         active: dict[Run, int] = {}
-        with Progress(disable=not progress) as bar:
-            task = bar.add_task(program.name, total=len(arguments))
-            while waiting or active:
-                while waiting and len(active) < max(1, concurrency):
-                    at, item = waiting.popleft()
-                    try:
-                        bound = bound_arguments(program, (), item)
-                        active[self.start(program, bound, seed=self.config.seed + at)] = at
-                    except RametError as error:
-                        outcomes[at] = error
-                self.round(list(active))
-                for run in [run for run in active if run.done]:
-                    outcomes[active.pop(run)] = run.outcome()
-                bar.update(task, completed=sum(outcome is not None for outcome in outcomes))
+        try:
+            with Progress(disable=not progress) as bar:
+                task = bar.add_task(program.name, total=len(arguments))
+                while waiting or active:
+                    while waiting and len(active) < max(1, concurrency):
+                        at, item = waiting.popleft()
+                        try:
+                            bound = bound_arguments(program, (), item)
+                            active[self.start(program, bound, item=at)] = at
+                        except Exception as error:
+                            outcomes[at] = error
+                    self.round(list(active))
+                    for run in [run for run in active if run.done]:
+                        outcomes[active.pop(run)] = run.outcome()
+                    bar.update(task, completed=sum(outcome is not None for outcome in outcomes))
+        finally:
+            for run in active:
+                run.abort()
         return [outcome for outcome in outcomes if outcome is not None]
 
     def stream(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> "Stream":
@@ -159,19 +164,27 @@ class Engine:
         program: AnyProgram,
         arguments: Mapping[str, Any],
         *,
-        seed: int | None = None,
+        item: int = 0,
         on_event: Callable[[Event], None] | None = None,
+        variables: Context | None = None,
     ) -> Run:
-        """A run that is moved on by hand: `advance` it, then `core.step()`, until it is done."""
+        """A run that is moved on by hand: call `round` with it until it is done.
+
+        Args:
+            item: its number in a batch, which is added to the seed.
+            variables: the context variables that its body sees; those of here, if not given.
+        """
         if self._closed:
             raise EngineClosed("the engine is closed")
+        seed = program.seed if isinstance(program, Program) else None
         return Run(
             self.core,
             self._chat,
             program,
             arguments,
-            seed=self.config.seed if seed is None else seed,
+            seed=(self.config.seed if seed is None else seed) + item,
             on_event=on_event,
+            variables=variables,
         )
 
     def _drive(self, runs: Sequence[Run]) -> None:
@@ -182,6 +195,7 @@ class Engine:
 
     def round(self, active: Sequence[Run]) -> None:
         """Move every run on as far as it goes, then run one step; give up all of it if stopped."""
+        self._reap()
         try:
             for run in active:
                 run.advance()
@@ -192,18 +206,30 @@ class Engine:
                 run.abort()
             raise
 
+    def abandon(self, run: Run) -> None:
+        """Nobody waits for this run any more; it is aborted before the next step. From anywhere."""
+        self._abandoned.append(run)
+
+    def _reap(self) -> None:
+        while self._abandoned:
+            self._abandoned.popleft().abort()
+
     # -- the house
 
     def stats(self) -> EngineStats:
+        self._reap()
         return self.core.stats()
 
     def audit(self) -> None:
         """Check every bookkeeping law; raises `AuditError`."""
+        self._reap()
         self.core.audit()
 
     def close(self) -> None:
         """Take no more work. Closing twice is fine."""
         self._closed = True
+        with self._lock:
+            self._reap()
 
     def __enter__(self) -> Self:
         self._token = default.set_default(self)
@@ -222,7 +248,10 @@ class Engine:
 
 
 class Stream(Iterator[Event]):
-    """The events of a run; `result()` when they are through. Closing it early cancels the run."""
+    """The events of a run; `result()` when they are through. For one thread.
+
+    Closing it early, or dropping it, cancels the run.
+    """
 
     def __init__(self, engine: Engine, program: AnyProgram, arguments: Mapping[str, Any]) -> None:
         self._events: deque[Event] = deque()
@@ -246,13 +275,19 @@ class Stream(Iterator[Event]):
         return self._run.result()
 
     def close(self) -> None:
-        self._run.abort()
+        """Cancel the run, if it is not over."""
+        with self._engine._lock:
+            self._run.abort()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_run") and not self._run.done:
+            self._engine.abandon(self._run)
 
 
 def bound_arguments(
@@ -261,6 +296,11 @@ def bound_arguments(
     """The arguments by name, checked; a request graph takes none."""
     if isinstance(program, Program):
         return program.bind_arguments(*args, **kwargs)
+    if not isinstance(program, Graph):
+        raise ArgumentError(
+            f"{program!r} is neither a program nor a request graph; "
+            "is a function missing its @ramet.program?"
+        )
     if args or kwargs:
-        raise TypeError("a request graph has its arguments filled in and takes none")
+        raise ArgumentError("a request graph has its arguments filled in and takes none")
     return {}

@@ -31,6 +31,7 @@ from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import PromptError
 from ramet.runtime.sampling import sample_key
 from ramet.runtime.sampling.keys import noise
+from ramet.runtime.sampling.row import GREEDY_BELOW
 from ramet.runtime.sequence import Generation, Scoring, Sequence as EngineSequence, Task
 from ramet.runtime.tokenizer import Piece
 from ramet.runtime.values import (
@@ -91,9 +92,8 @@ class Interpreter:
         self._branches: dict[tuple[int, int], Context] = {}
         self._readers: dict[int, list[Context]] = {}
         self._ready: deque[Context] = deque()
-        self._tasks: set[Task] = set()
         self._sequences: set[EngineSequence] = set()
-        self._whole = False
+        self.whole = False
 
     # -- what a run sees
 
@@ -115,7 +115,7 @@ class Interpreter:
 
     def close(self) -> None:
         """The program appends no more: states give their blocks back as soon as they end."""
-        self._whole = True
+        self.whole = True
         for context in self._contexts():
             self._release_if_over(context)
 
@@ -136,7 +136,7 @@ class Interpreter:
     @property
     def over(self) -> bool:
         """Whether every state ran all its nodes and no more will come."""
-        return self._whole and not self._ready and all(c.resting for c in self._contexts())
+        return self.whole and not self._ready and all(c.resting for c in self._contexts())
 
     def fail(self, error: Exception, node: Node | None = None) -> None:
         """End the run: abort its tasks, give all its blocks back, keep what was written."""
@@ -144,7 +144,7 @@ class Interpreter:
             if node is not None and node.span is not None and not isinstance(error, LanguageError):
                 error.add_note(f"in the program at {node.span}")
             self.error = error
-        self._whole = True
+        self.whole = True
         for sequence in list(self._sequences):
             self._close(sequence)
 
@@ -190,7 +190,7 @@ class Interpreter:
             yield ForNodes()
 
     def _release_if_over(self, context: Context) -> None:
-        if self._whole and context.resting and context.sequence is not None:
+        if self.whole and context.resting and context.sequence is not None:
             self._close(context.sequence)
 
     def _close(self, sequence: EngineSequence) -> None:
@@ -280,7 +280,6 @@ class Interpreter:
             on_done=partial(self._ended, context),
             on_text=tell if self._on_event is not None else None,
         )
-        self._tasks.add(task)
         return task
 
     def _select(self, context: Context, id: int, node: Select) -> Process:
@@ -339,7 +338,7 @@ class Interpreter:
     ) -> SelectInfo:
         scores = option_scores(node.by, logprobs, alone)
         chosen = scores.index(max(scores))
-        if node.temperature > 0:
+        if node.temperature > GREEDY_BELOW:
             seed = self._seed if node.seed is None else node.seed
             weights = probabilities([score / node.temperature for score in scores])
             race = noise(sample_key(seed, _place(context), 0), 0, len(scores))
@@ -391,7 +390,6 @@ class Interpreter:
 
     def _score(self, context: Context, sequence: EngineSequence, start: int) -> Scoring:
         task = self._core.score(sequence, start, on_done=partial(self._ended, context))
-        self._tasks.add(task)
         return task
 
     def _settle(self, context: Context, tasks: Sequence[Task]) -> None:
@@ -408,6 +406,7 @@ class Interpreter:
         self._values[id] = value
         self._infos[id] = info
         context.values[node.name] = value
+        context.infos[node.name] = info
         self._emit(ValueBound(id, node.name, context.path, value))
         for reader in self._readers.pop(id, []):
             self._wake(reader)
@@ -418,7 +417,6 @@ class Interpreter:
 
     def _ended(self, context: Context, task: Task) -> None:
         """The engine says that a task is over."""
-        self._tasks.discard(task)
         context.missing -= 1
         if context.missing == 0 and self.error is None:
             self._wake(context)

@@ -24,7 +24,11 @@ def state_tree(finished: Finished) -> Tree:
 
 
 def sharing_table(runs: Sequence[Finished], stats: EngineStats, block_size: int) -> Group:
-    """What the runs cost together, against computing every prompt token they asked for."""
+    """What the runs cost together.
+
+    Asked for is what it would be if every generation, option and branch were a request of its own,
+    as it is with a server that sees no programs.
+    """
     total = Usage()
     for run in runs:
         total.add(run.usage)
@@ -33,7 +37,7 @@ def sharing_table(runs: Sequence[Finished], stats: EngineStats, block_size: int)
     table.add_column(justify="right", style="bold")
     table.add_column()
     rows = [
-        (f"{asked:,}", "prompt tokens asked for"),
+        (f"{asked:,}", "prompt tokens, had each gen, option and branch been a request"),
         (f"{total.prompt_reused:,}", f"of them reused ({_percent(total.prompt_reused, asked)})"),
         (f"{total.prompt_computed:,}", "computed"),
         (f"{total.generated:,}", "generated"),

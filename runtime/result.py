@@ -18,6 +18,7 @@ class FinishedState:
     path: str  # "" for the program's own; "/2.0" is branch 0 of the fork at step 2
     written: tuple[Span, ...]  # what was appended on this state itself
     variables: Mapping[str, object]
+    infos: Mapping[str, Info] = field(repr=False)  # how each variable came about
     usage: Usage  # of this state alone
     branches: "tuple[FinishedState, ...]" = ()
 
@@ -40,7 +41,6 @@ class Finished:
     value: Any  # what the program returned; without a return, its variables
     graph: Graph = field(repr=False)  # every node it came to
     root: FinishedState = field(repr=False)
-    infos: Mapping[str, Info] = field(repr=False)  # of each variable; the last one of a name
 
     def __getitem__(self, name: str) -> object:
         """The value of a variable on the program's own state."""
@@ -49,10 +49,11 @@ class Finished:
         return self.root.variables[name]
 
     def info(self, name: str) -> Info:
-        """How a variable came about: log-probabilities, the options' probabilities, and so on."""
-        if name not in self.infos:
-            raise UnknownVariable(name, self.infos)
-        return self.infos[name]
+        """How a variable of the program's own state came about: log-probabilities, the options'
+        probabilities, and so on."""
+        if name not in self.root.infos:
+            raise UnknownVariable(name, self.root.infos)
+        return self.root.infos[name]
 
     @property
     def text(self) -> str:
@@ -74,6 +75,7 @@ def state_of(context: Context) -> FinishedState:
         path=context.path,
         written=tuple(context.written),
         variables=dict(context.values),
+        infos=dict(context.infos),
         usage=context.usage,
         branches=tuple(map(state_of, context.children)),
     )

@@ -7,20 +7,21 @@ without one.
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 from greenlet import greenlet
 
 from ramet.graph import Graph, resolve
-from ramet.nodes import Gen, Node, Ref, Result, Select
+from ramet.nodes import Node, Ref, Result
 from ramet.program import Program
 from ramet.recorder import GraphRecorder
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.core import EngineCore
-from ramet.runtime.errors import Aborted
+from ramet.runtime.errors import Aborted, GenerationError
 from ramet.runtime.interpreter import Event, Interpreter
 from ramet.runtime.result import Finished, state_of
+from ramet.verify import check_result, verify
 
 
 class Run(GraphRecorder):
@@ -40,6 +41,7 @@ class Run(GraphRecorder):
         seed: int,
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
+        variables: Context | None = None,
     ) -> None:
         self.name = program.name
         self.done = False
@@ -51,12 +53,13 @@ class Run(GraphRecorder):
         self._loop = greenlet.getcurrent()  # what drives the run
         super().__init__()
         if isinstance(program, Graph):
+            verify(program)
             for node in program.nodes[1:]:
                 self.add(node)
             self._end_of_program(program.result)
         else:
             self._body = greenlet(lambda: self._record(program, arguments))
-            self._body.gr_context = copy_context()  # a greenlet starts without the default engine
+            self._body.gr_context = variables or copy_context()  # a greenlet starts without any
 
     def advance(self) -> None:
         """Run the body and the states until all of them wait for the engine, or it is over."""
@@ -99,13 +102,7 @@ class Run(GraphRecorder):
         interpreter = self._interpreter
         failed = interpreter.error is not None
         graph = Graph(self.name, self.nodes, None if failed else self._result)
-        infos = {
-            node.name: interpreter.info(id)
-            for id, node in enumerate(graph.nodes)
-            if isinstance(node, Gen | Select) and interpreter.has_value(id)
-        }
-        root = state_of(interpreter.root)
-        return Finished(value=self._value, graph=graph, root=root, infos=infos)
+        return Finished(value=self._value, graph=graph, root=state_of(interpreter.root))
 
     # -- what the body calls
 
@@ -133,7 +130,9 @@ class Run(GraphRecorder):
     # -- the body
 
     def _record(self, program: Program[..., Any], arguments: Mapping[str, Any]) -> None:
-        self._end_of_program(program.record(self, arguments))
+        result = program.record(self, arguments)
+        check_result(self.nodes, result)
+        self._end_of_program(result)
 
     def _end_of_program(self, result: Result) -> None:
         self._result = result
@@ -149,8 +148,19 @@ class Run(GraphRecorder):
         self._body.parent = self._loop = greenlet.getcurrent()
         try:
             self._body.switch()
+        except KeyboardInterrupt:
+            raise
         except Exception as error:
             self._interpreter.fail(error)
+        except BaseException as error:  # a body that exits ends its own run, and no other
+            self._fail_body(f"raised {type(error).__name__}", error)
+        if self._body.dead and not self._interpreter.whole:
+            self._fail_body("ended without returning", None)
+
+    def _fail_body(self, what: str, cause: BaseException | None) -> None:
+        failure = GenerationError(f"the body of program {self.name!r} {what}")
+        failure.__cause__ = cause
+        self._interpreter.fail(failure)
 
     def _finish(self) -> None:
         self.done = True

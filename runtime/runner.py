@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ramet.kernels import KVCache, KVLayout, Step, backend_for
 from ramet.runtime.batch import Batch, Entry
-from ramet.runtime.models import Model, PagedAttention
+from ramet.runtime.models import Model, ModelShape, PagedAttention
 
 Ints = NDArray[np.int64]
 
@@ -21,16 +21,8 @@ class Runner:
     """Runs batches of one model over one key/value cache."""
 
     def __init__(self, model: Model, num_blocks: int, block_size: int) -> None:
-        shape = model.shape
         self.model = model
-        self.layout = KVLayout(
-            layers=shape.layers,
-            kv_heads=shape.kv_heads,
-            head_dim=shape.head_dim,
-            num_blocks=num_blocks,
-            block_size=block_size,
-            dtype=shape.dtype,
-        )
+        self.layout = layout_of(model.shape, num_blocks, block_size)
         self.backend = backend_for(KVCache(self.layout))
 
     def run(self, batch: Batch) -> Tensor:
@@ -45,6 +37,18 @@ class Runner:
         return self.model.forward(
             torch.from_numpy(tokens), torch.from_numpy(positions), attention, torch.from_numpy(rows)
         )
+
+
+def layout_of(shape: ModelShape, num_blocks: int, block_size: int) -> KVLayout:
+    """The cache layout of a model with that many blocks."""
+    return KVLayout(
+        layers=shape.layers,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        num_blocks=num_blocks,
+        block_size=block_size,
+        dtype=shape.dtype,
+    )
 
 
 def _inputs(entries: list[Entry]) -> tuple[Ints, Ints, Ints]:

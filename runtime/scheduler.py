@@ -149,7 +149,7 @@ class Scheduler:
 
     def _admit(self, budget: int) -> None:
         heads = self._heads() if self.waiting else {}
-        for task in list(self.waiting):
+        for task in self.waiting[: 2 * self._max_sequences]:
             if not budget or self._preempted or len(self.running) >= self._max_sequences:
                 return
             table = task.sequence.table
@@ -194,12 +194,16 @@ def _head(table: BlockTable) -> Head:
 
 
 def _is_computed(task: Task, entries: Iterable[Entry]) -> bool:
-    """Whether one of the entries, which go on in the task's own block, runs its next token."""
+    """Whether one of the entries, which go on in the task's own block, runs its next token.
+
+    Prompt tokens only: what somebody is generating comes one by one, and is not waited for.
+    """
     tokens, length = task.sequence.tokens, task.sequence.table.length
     begin = length - length % task.sequence.table.pool.block_size
     path = tokens[begin : length + 1]
     return length < task.wanted and any(
-        entry.end > length and entry.task.sequence.tokens[begin : length + 1] == path
+        min(entry.end, entry.task.prompt) > length
+        and entry.task.sequence.tokens[begin : length + 1] == path
         for entry in entries
     )
 

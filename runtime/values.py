@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ramet.errors import LanguageError
 from ramet.nodes import Method
@@ -50,7 +50,6 @@ class SelectInfo:
     scores: dict[str, float]
     logprobs: dict[str, tuple[float, ...]]  # of each option's tokens, given the context
     tokens: dict[str, tuple[int, ...]]  # the tokens that were scored
-    usage: Usage = field(default_factory=Usage)
     finish_reason: str = "select"
 
     @property

@@ -19,7 +19,7 @@ from ramet.kernels.tiles import Item, Tile, TileMaker, items
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all layers of one step share; tiles are made per window, when a layer first asks."""
+    """What all layers of one step share; there are tiles for each window that layers ask for."""
 
     step: Step
     batch: list[Item]
@@ -35,19 +35,23 @@ class CpuBackend:
     def __init__(self, cache: KVCache) -> None:
         self.cache = cache
         self._buffers: dict[str, Tensor] = {}
+        self._windows: set[int | None] = {None}  # what layers have asked for
 
     def plan(self, step: Step) -> Plan:
         slots = step.slots.numpy()
         written = np.flatnonzero(slots >= 0)
         heads = np.arange(self.cache.layout.kv_heads)[None, :] * self._stride
         targets = (slots[written][:, None] + heads).reshape(-1)
-        return Plan(
+        plan = Plan(
             step=step,
             batch=items(step),
             written=torch.from_numpy(written),
             write_all=len(written) == len(slots),
             targets=torch.from_numpy(targets),
         )
+        for window in self._windows:
+            self._tiles(plan, window)
+        return plan
 
     def write(self, plan: Plan, layer: int, key: Tensor, value: Tensor) -> None:
         for part, new in ((0, key), (1, value)):
@@ -77,10 +81,12 @@ class CpuBackend:
 
     def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
         size = self.cache.layout.block_size
-        pairs = [(s * size + i, t * size + i) for s, t, n in copies for i in range(n)]
-        if not pairs:
+        if not copies:
             return
-        source, target = torch.tensor(pairs).unbind(1)
+        ends, counts = np.array(copies)[:, :2] * size, np.array(copies)[:, 2]
+        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        slots = np.repeat(ends, counts, axis=0) + offsets[:, None]
+        source, target = torch.from_numpy(slots).unbind(1)
         data = self.cache.data
         data.index_copy_(3, target, data.index_select(3, source))
 
@@ -126,6 +132,7 @@ class CpuBackend:
 
     def _tiles(self, plan: Plan, window: int | None) -> list[Tile]:
         if window not in plan.tiles:
+            self._windows.add(window)
             layout = self.cache.layout
             plan.tiles[window] = TileMaker(
                 tables=plan.step.block_tables.numpy(),

@@ -22,6 +22,7 @@ from ramet.kernels.layout import Step
 Ints = NDArray[np.int64]
 
 MAX_ROWS = 128  # query rows of an item: bounds the score matrix and the causal half wasted
+MAX_SCORES = 1 << 20  # scores of an item and a head: fewer rows where the context is long
 MAX_KEYS = 8192  # keys gathered for a tile: what was gathered is still in cache when it is read
 MIN_FILL = 0.7  # an item with less context than this part of the tile's longest opens another
 MIN_SAVED = 512  # key reads that sharing a run must save before the run is shared
@@ -62,8 +63,9 @@ def items(step: Step) -> list[Item]:
     found: list[Item] = []
     for sequence, context in enumerate(contexts):
         first, last = starts[sequence], starts[sequence + 1]
-        for row in range(first, last, MAX_ROWS):
-            rows = min(MAX_ROWS, last - row)
+        most = max(1, min(MAX_ROWS, MAX_SCORES // context))
+        for row in range(first, last, most):
+            rows = min(most, last - row)
             found.append(Item(sequence, row, rows, context - (last - row - rows)))
     return found
 

@@ -85,6 +85,7 @@ def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) ->
     """
     module = _module(directory, dtype, name).eval()
     text = module.config.get_text_config()
+    _check_independent(text, name)
     layers, kv_heads, head_dim = _probe(module, name)
     shape = ModelShape(
         layers=layers,
@@ -99,10 +100,10 @@ def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) ->
     return HuggingFaceModel(module, shape)
 
 
-def _module(directory: Path, dtype: torch.dtype, name: str) -> nn.Module:
+def _module(directory: Path, dtype: torch.dtype, name: str) -> Any:
     """The weights as they are in the files: none made up, none read from a pickle."""
     try:
-        module, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=dtype,
             attn_implementation=NAME,
@@ -112,9 +113,24 @@ def _module(directory: Path, dtype: torch.dtype, name: str) -> nn.Module:
         )
     except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"transformers cannot load {name}: {error}") from error
+    module, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"the checkpoint has no tensor {missing[0]!r}")
     return module
+
+
+def _check_independent(config: Any, name: str) -> None:
+    """Refuse what would make a token depend on other sequences, or see what causal ones do not."""
+    ropes = getattr(config, "rope_parameters", None) or {}
+    for rope in (ropes, *(part for part in ropes.values() if isinstance(part, dict))):
+        if rope.get("rope_type") in ("dynamic", "longrope"):
+            raise ModelError(
+                f"{name}: rope type {rope['rope_type']!r} changes with the longest sequence of a "
+                "batch, so one request would change another's text"
+            )
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if foreign := sorted(kinds - {"full_attention", "sliding_attention"}):
+        raise ModelError(f"{name}: layers of type {foreign[0]!r} are not supported")
 
 
 @torch.inference_mode()

@@ -67,7 +67,9 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"cannot get {name!r} from the hub: {error}") from error
+        raise ModelError(
+            f"{name!r} is no directory here, and the hub does not give it: {error}"
+        ) from error
 
 
 def _converted(gguf: Path, cache: Path) -> Path:

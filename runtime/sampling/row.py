@@ -14,7 +14,7 @@ from ramet.params import SamplingParams
 from ramet.runtime.errors import RequestError
 
 # Below this a temperature would overflow float32; it is read as 0, as vLLM does.
-_GREEDY_BELOW = 1e-5
+GREEDY_BELOW = 1e-5
 
 
 class SamplingRow:
@@ -76,7 +76,7 @@ class SamplingRow:
 
     @property
     def greedy(self) -> bool:
-        return self.params.temperature < _GREEDY_BELOW
+        return self.params.temperature < GREEDY_BELOW
 
     @property
     def plain(self) -> bool:

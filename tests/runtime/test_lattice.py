@@ -60,7 +60,7 @@ def pairs(setting: Setting) -> set[tuple[Any, ...]]:
 
 
 def pairwise() -> list[Setting]:
-    """Few points such that every two values that can meet do meet: greedily, most new pairs first."""
+    """Few points in which every two values that can meet do: greedily, most new pairs first."""
     points = {point: pairs(point) for point in lattice()}
     missing = set().union(*points.values())
     chosen: list[Setting] = []

@@ -39,6 +39,6 @@ def test_the_tree_and_the_table_agree_with_the_usage(byte_tokenizer: Tokenizer) 
 
     table = printed(sharing_table([done], engine.stats(), 16))
     asked = done.usage.prompt_computed + done.usage.prompt_reused
-    assert re.search(rf"\b{asked}\s+prompt tokens asked for", table)
+    assert re.search(rf"\b{asked}\s+prompt tokens, had each", table)
     assert re.search(rf"\b{done.usage.prompt_computed}\s+computed", table)
     assert re.search(r"\b8\s+generated", table)

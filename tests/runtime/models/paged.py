@@ -61,7 +61,9 @@ def _run(
     there = [row for row in range(len(texts)) if ends[row] > starts[row]]
     counts = [ends[row] - starts[row] for row in there]
     places = [np.arange(starts[row], ends[row]) for row in there]
-    slots = [tables[row, at // size] * size + at % size for row, at in zip(there, places)]
+    slots = [
+        tables[row, at // size] * size + at % size for row, at in zip(there, places, strict=True)
+    ]
     step = Step(
         query_starts=torch.from_numpy(np.cumsum([0, *counts])),
         contexts=torch.tensor([ends[row] for row in there]),
