@@ -4,7 +4,7 @@ from ramet.runtime.async_engine import AsyncEngine
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.engine import Engine, Stream
 from ramet.runtime.errors import EngineError
-from ramet.runtime.interpreter import Event, TextDelta, ValueBound
+from ramet.runtime.events import Event, TextDelta, ValueBound
 from ramet.runtime.result import Finished
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from ramet.runtime.engine import AnyProgram, Engine, bound_arguments
 from ramet.runtime.errors import EngineClosed, EngineError
-from ramet.runtime.interpreter import Event
+from ramet.runtime.events import Event
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ramet.cache import BlockPool, BlockTable, CacheStats
+from ramet.cache import AuditError, BlockPool, BlockTable, CacheStats
 from ramet.params import SamplingParams
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.config import EngineConfig
@@ -330,12 +330,17 @@ class EngineCore:
         """
         self.pool.audit([sequence.table for sequence in self._sequences])
         tasks = [*self.scheduler.waiting, *self.scheduler.running]
-        assert all(task.sequence.task is task for task in tasks), "a task and its sequence agree"
-        assert len(set(tasks)) == len(tasks), "a task waits or runs, once"
-        busy = {task.sequence for task in tasks}
-        assert busy <= self._sequences.keys(), "a task's sequence is open"
-        assert not busy & self.scheduler.idle.keys(), "an idle sequence has no task"
-        assert self.scheduler.idle.keys() <= self._sequences.keys(), "an idle sequence is open"
+        busy, idle = {task.sequence for task in tasks}, self.scheduler.idle.keys()
+        laws = {
+            "a task and its sequence agree": all(t.sequence.task is t for t in tasks),
+            "a task waits or runs, once": len(set(tasks)) == len(tasks),
+            "a task's sequence is open": busy <= self._sequences.keys(),
+            "an idle sequence has no task": not busy & idle,
+            "an idle sequence is open": idle <= self._sequences.keys(),
+        }
+        for law, holds in laws.items():
+            if not holds:
+                raise AuditError(law, f"{len(tasks)} tasks, {len(idle)} idle sequences")
 
     def stats(self) -> EngineStats:
         return EngineStats(

@@ -19,7 +19,7 @@ from ramet.runtime.chat import ChatFormat
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore, EngineStats
 from ramet.runtime.errors import EngineClosed
-from ramet.runtime.interpreter import Event
+from ramet.runtime.events import Event
 from ramet.runtime.models import Model, load_model
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run

@@ -6,7 +6,6 @@ generator that yields what it waits for, so a waiting program costs an object an
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -26,46 +25,19 @@ from ramet.nodes import (
     Text,
 )
 from ramet.runtime.chat import ChatFormat
+from ramet.runtime.choice import Scored, choose
 from ramet.runtime.context import Context, ForNodes, ForTasks, ForValue, Process
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import PromptError
+from ramet.runtime.events import Event, TextDelta, ValueBound
 from ramet.runtime.sampling import sample_key
-from ramet.runtime.sampling.keys import noise
-from ramet.runtime.sampling.row import GREEDY_BELOW
 from ramet.runtime.sequence import Generation, Scoring, Sequence as EngineSequence, Task
 from ramet.runtime.tokenizer import Piece
 from ramet.runtime.values import (
     GenInfo,
     Info,
     SamplesInfo,
-    SelectInfo,
-    option_scores,
-    probabilities,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """Text that a generation released."""
-
-    node: int
-    name: str
-    path: str  # the state it is written on: "" for the program's own, else its place in the forks
-    text: str
-    sample: int = 0  # which of a node's n samples
-
-
-@dataclass(frozen=True, slots=True)
-class ValueBound:
-    """A variable got its value."""
-
-    node: int
-    name: str
-    path: str
-    value: object
-
-
-Event = TextDelta | ValueBound
 
 
 class Interpreter:
@@ -304,7 +276,9 @@ class Interpreter:
         alone = [[0.0] * len(each) for each in logprobs]
         if node.by == "unconditional":
             alone = yield from self._alone(context, [way[at:] for way in ways])
-        info = self._choose(context, node, logprobs, alone, [way[at:] for way in ways])
+        seed = self._seed if node.seed is None else node.seed
+        scored = Scored([way[at:] for way in ways], logprobs, alone)
+        info = choose(node, scored, sample_key(seed, _place(context), 0))
         chosen = node.options.index(info.text)
         for index, fork in enumerate(forks):
             if index != chosen:
@@ -327,30 +301,6 @@ class Interpreter:
         for sequence in sequences:
             self._close(sequence)
         return [[0.0, *task.logprobs] for task in tasks]
-
-    def _choose(
-        self,
-        context: Context,
-        node: Select,
-        logprobs: Sequence[list[float]],
-        alone: Sequence[list[float]],
-        tokens: Sequence[list[int]],
-    ) -> SelectInfo:
-        scores = option_scores(node.by, logprobs, alone)
-        chosen = scores.index(max(scores))
-        if node.temperature > GREEDY_BELOW:
-            seed = self._seed if node.seed is None else node.seed
-            weights = probabilities([score / node.temperature for score in scores])
-            race = noise(sample_key(seed, _place(context), 0), 0, len(scores))
-            chosen = int((weights / race).argmax())
-        by_option = partial(zip, node.options, strict=True)
-        return SelectInfo(
-            text=node.options[chosen],
-            probs=dict(by_option(probabilities(scores))),
-            scores=dict(by_option(scores)),
-            logprobs={option: tuple(each) for option, each in by_option(logprobs)},
-            tokens={option: tuple(each) for option, each in by_option(tokens)},
-        )
 
     _run: ClassVar[dict[type[Node], Callable[..., Process]]] = {
         Text: _text,

@@ -19,7 +19,8 @@ from ramet.recorder import GraphRecorder
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import Aborted, GenerationError
-from ramet.runtime.interpreter import Event, Interpreter
+from ramet.runtime.events import Event
+from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.result import Finished, state_of
 from ramet.verify import check_result, verify
 

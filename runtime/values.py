@@ -1,11 +1,9 @@
 """What is known of a value besides the value: frozen records, read as `s["x"].prob`."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ramet.errors import LanguageError
-from ramet.nodes import Method
 from ramet.runtime.sampling import Draw
 from ramet.runtime.sequence import Usage
 
@@ -59,54 +57,3 @@ class SelectInfo:
 
 
 Info = GenInfo | SamplesInfo | SelectInfo
-
-
-def option_scores(
-    by: Method, logprobs: Sequence[Sequence[float]], alone: Sequence[Sequence[float]]
-) -> list[float]:
-    """A score for each option from its tokens' log-probabilities.
-
-    Args:
-        by: `sum_logprob`; `mean_logprob`, the mean over the tokens; `unconditional`, the mean of
-            what each token gains over its log-probability without the context; `greedy`, which
-            goes token by token and keeps the options that are best so far, a shorter one going on
-            with its own mean (the three methods of SGLang's frontend, `lang/choices.py`).
-        logprobs: given the context.
-        alone: given only the option's own tokens before; the first counts as 0. Used by
-            `unconditional` alone.
-    """
-    if by == "sum_logprob":
-        return [sum(option) for option in logprobs]
-    if by == "unconditional":
-        return [
-            _mean([with_it - without for with_it, without in zip(option, own, strict=True)])
-            for option, own in zip(logprobs, alone, strict=True)
-        ]
-    means = [_mean(option) for option in logprobs]
-    if by == "mean_logprob":
-        return means
-    best = _greedy(logprobs, means)
-    ahead = math.nextafter(max(means), math.inf)  # of all the others, whichever comes first
-    return [ahead if index == best else mean for index, mean in enumerate(means)]
-
-
-def probabilities(scores: Sequence[float]) -> list[float]:
-    """Softmax."""
-    top = max(scores)
-    weights = [math.exp(score - top) for score in scores]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _greedy(logprobs: Sequence[Sequence[float]], means: Sequence[float]) -> int:
-    left = list(range(len(logprobs)))
-    for at in range(max(map(len, logprobs))):
-        column = {
-            i: logprobs[i][at] if at < len(logprobs[i]) else means[i]  # a short one's own mean
-            for i in left
-        }
-        left = [i for i in left if column[i] == max(column.values())]
-    return left[0]
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)

@@ -5,15 +5,10 @@ import math
 import pytest
 
 import ramet
+from ramet.runtime.choice import option_scores, probabilities
 from ramet.runtime.sampling import Draw
 from ramet.runtime.sequence import Usage
-from ramet.runtime.values import (
-    GenInfo,
-    SamplesInfo,
-    SelectInfo,
-    option_scores,
-    probabilities,
-)
+from ramet.runtime.values import GenInfo, SamplesInfo, SelectInfo
 
 SHORT, LONG, EVEN = [-1.0], [-0.5, -2.0, -0.5], [-0.5, -1.5]
 NOTHING = [[0.0], [0.0, 0.0, 0.0], [0.0, 0.0]]
