@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
@@ -111,7 +110,7 @@ def _module(directory: Path, dtype: torch.dtype, name: str) -> Any:
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of half a dozen libraries
         raise ModelError(f"transformers cannot load {name}: {error}") from error
     module, report = loaded
     if missing := sorted(report["missing_keys"]):

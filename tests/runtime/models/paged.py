@@ -62,7 +62,8 @@ def _run(
     counts = [ends[row] - starts[row] for row in there]
     places = [np.arange(starts[row], ends[row]) for row in there]
     slots = [
-        tables[row, at // size] * size + at % size for row, at in zip(there, places, strict=True)
+        tables[row, place // size] * size + place % size
+        for row, place in zip(there, places, strict=True)
     ]
     step = Step(
         query_starts=torch.from_numpy(np.cumsum([0, *counts])),
