@@ -21,7 +21,7 @@ from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import EngineError
 from ramet.runtime.models import Model, load_model
-from ramet.runtime.sequence import Generation
+from ramet.runtime.sequence import Sequence as Context
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.conftest import ToyModel, toy_text
 from tests.runtime.greedy import Tokens, by_transformers, drain, submit
@@ -73,7 +73,7 @@ def pairwise() -> list[Setting]:
 
 
 PLAIN = Setting(block=16, chunk=None, sharing=False, small=False, together=1, forked=False)
-EVERYDAY = pairwise()
+EVERYDAY = [PLAIN, *(point for point in pairwise() if point != PLAIN)]
 REST = [point for point in lattice() if point not in EVERYDAY]
 
 
@@ -138,31 +138,36 @@ def run(core: EngineCore, setting: Setting) -> Outcome:
     copied = 0
     for start in range(0, len(REQUESTS), setting.together):
         wave = REQUESTS[start : start + setting.together]
-        tasks = [*(forked if setting.forked else prompted)(core, wave)]
+        parents = computed(core, wave, audit) if setting.forked else {}
+        tasks = [submit(core, context_of(core, request, parents), COUNT) for request in wave]
         texts += drain(core, tasks, audit=audit)
         copied += sum(task.usage.copied_blocks for task in tasks)
-        for sequence in [*core._sequences]:
-            core.close(sequence)
+        for context in [*parents.values(), *(task.sequence for task in tasks)]:
+            core.close(context)
     core.audit()
     assert core.pool.available == core.pool.num_blocks, "all blocks came back"
     return Outcome(texts, core, copied)
 
 
-def prompted(core: EngineCore, wave: Sequence[Request]) -> Iterator[Generation]:
-    for request in wave:
-        yield submit(core, core.open(request.prompt), COUNT)
-
-
-def forked(core: EngineCore, wave: Sequence[Request]) -> Iterator[Generation]:
-    """Every prefix is computed once; it stays open beside its forks."""
+def computed(
+    core: EngineCore, wave: Sequence[Request], audit: bool
+) -> dict[tuple[int, ...], Context]:
+    """Every prefix of the requests, computed once; they stay open beside their forks."""
     parents = {request.prefix: core.open(request.prefix) for request in wave}
     for parent in parents.values():
         core.score(parent, len(parent.tokens), on_done=lambda task: None)
-    drain(core, ())
-    for request in wave:
-        child = core.fork(parents[request.prefix])
-        child.tokens.extend(request.tail)
-        yield submit(core, child, COUNT)
+    drain(core, (), audit=audit)
+    return parents
+
+
+def context_of(
+    core: EngineCore, request: Request, parents: dict[tuple[int, ...], Context]
+) -> Context:
+    if not parents:
+        return core.open(request.prompt)
+    child = core.fork(parents[request.prefix])
+    child.tokens.extend(request.tail)
+    return child
 
 
 # -- the models, and what they should say
