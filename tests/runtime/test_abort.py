@@ -172,6 +172,7 @@ def test_a_callback_that_ends_others_of_its_step(toy_core: ToyCore) -> None:
 
     aborted = [isinstance(task.error, Aborted) for task in tasks]
     assert aborted == [True, False, True, True, False]
+    assert [len(task.drawn) for task in tasks] == [1, 8, 1, 0, 8]
     for prompt, task in zip([[1], [2], [3], [4], [5]], tasks, strict=True):
         assert task.drawn == toy_text(prompt, len(task.drawn))
     finish(core, told, tasks[1], tasks[4])

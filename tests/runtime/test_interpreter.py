@@ -733,6 +733,21 @@ def test_draws_depend_on_their_place_alone(toy_engine: ToyEngine) -> None:
         assert run(legible(toy_engine(**settings)), wild).value == reference
 
 
+def test_selects_on_one_state_draw_apart(engine: Engine) -> None:
+    """So hot that all options are as likely: one place's draw says nothing of another's."""
+
+    @ramet.program
+    def twice(s: ramet.State, seed: int) -> object:
+        s += "pick "
+        s += ramet.select("x", ["a", "b", "c", "d"], temperature=100.0, seed=seed)
+        s += ramet.select("y", ["a", "b", "c", "d"], temperature=100.0, seed=seed)
+        return s["x"] + s["y"]
+
+    pairs = {run(engine, twice, seed=seed).value for seed in range(24)}
+    assert any(x != y for x, y in pairs)
+    assert len(pairs) > 8
+
+
 def test_another_seed_draws_something_else(toy_engine: ToyEngine) -> None:
     values = {str(run(legible(toy_engine(seed=seed)), wild).value) for seed in (0, 1, 2**63)}
     assert len(values) == 3
