@@ -27,6 +27,7 @@ class Case:
     dim: int = 8
     dtype: torch.dtype = torch.float32
     shared: int = 0  # leading blocks that all sequences have in common, where they are that long
+    inside: bool = False  # query tokens may lie in shared blocks, which have them already
     recomputed: float = 0.0  # part of the query tokens that is in the cache already
     layers: int = 2
     seed: int = 0
@@ -162,7 +163,8 @@ def world(case: Case) -> World:
 def _tables(case: Case, rng: random.Random) -> tuple[np.ndarray, int]:
     """Block tables in random order with −1 where they are unused, and the number of blocks.
 
-    A shared block is one that no member writes to: it ends before each one's query tokens.
+    No member writes to a shared block: it ends before a member's query tokens, or holds what they
+    will be.
     """
     needed = [-(-context // case.block) for context, _ in case.lengths]
     blocks = sum(needed) + case.shared + 3  # three that nobody has
@@ -170,7 +172,7 @@ def _tables(case: Case, rng: random.Random) -> tuple[np.ndarray, int]:
     tables = np.full((len(needed), max(needed, default=0) + 1), -1, np.int64)
     common = [order.pop() for _ in range(case.shared)]
     for row, (context, count) in enumerate(case.lengths):
-        old = min((context - count) // case.block, len(common))
+        old = min((context if case.inside else context - count) // case.block, len(common))
         own = [order.pop() for _ in range(needed[row] - old)]
         tables[row, : needed[row]] = common[:old] + own
     return tables, blocks
@@ -181,6 +183,8 @@ def _step(case: Case, tables: np.ndarray, rng: random.Random) -> Step:
     for row, (context, count) in enumerate(case.lengths):
         # What is in the cache already is a beginning: tokens are committed in order.
         known = context - count + int(case.recomputed * count * rng.random())
+        if case.inside:
+            known = max(known, min(context // case.block, case.shared) * case.block)
         for place in range(context - count, context):
             slot = int(tables[row, place // case.block]) * case.block + place % case.block
             slots.append(-1 if place < known else slot)

@@ -31,6 +31,7 @@ def random_case(seed: int, dtype: torch.dtype) -> Case:
         dim=rng.choice((1, 5, 8, 12, 64)),
         dtype=dtype,
         shared=rng.choice((0, 1, 4, 20)),
+        inside=rng.random() < 0.5,
         recomputed=rng.choice((0.0, 0.5, 1.0)),
         seed=seed,
         sharpness=rng.choice((0.3, 1.0, 4.0)),
@@ -84,6 +85,17 @@ def test_shared_blocks_are_read_once(block: int, softcap: float | None, dtype: t
     assert max(runs) == shared * block
     assert 0 in runs
     made.compare(softcap=softcap)
+
+
+@pytest.mark.parametrize("block", [1, 8, 32])
+def test_queries_inside_the_shared_blocks(block: int) -> None:
+    """Rows of a prefix that is in the cache already, as scoring wants them: the run ends before
+    the first of them, and each sees no further than itself."""
+    lengths = [(320, 1)] * 4 + [(320, 40), (320, 320), (321, 2), (319, 33), (128, 64)]
+    made = world(Case(lengths, block=block, shared=320 // block, inside=True))
+    assert sum(made.step.slots >= 0) < 40
+    assert max(tile.shared.numel() for tile in made.tiles()) > 0
+    made.compare()
 
 
 def test_windows_share_nothing() -> None:

@@ -135,6 +135,8 @@ def test_a_preempted_request_is_mostly_a_hit_when_it_comes_back(toy_core: ToyCor
     drive(core)
 
     assert second.usage.preemptions >= 1
+    # What is found again after a preemption was computed before, and counts as that.
+    assert second.usage.prompt_reused == 0
     assert (first.drawn, second.drawn) == (toy_text(tokens(0, 8), 40), toy_text(prompt, 20))
     recomputed = toy_model(core).tokens_run - (8 + 39 + 20 + 19)
     assert 0 <= recomputed <= 20

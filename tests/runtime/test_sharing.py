@@ -324,6 +324,16 @@ def test_another_scope_finds_nothing(toy_core: ToyCore) -> None:
     close_all(core, *(task.sequence for task in tasks))
 
 
+def test_another_scope_waits_for_nothing(toy_core: ToyCore) -> None:
+    """It could not use what is computed; and how long it takes must not tell what others run."""
+    core = toy_core(prefill_chunk=4)
+    core.generate(core.open(list(range(12)), b"one"), ONE, key=0, on_done=ignored)
+    core.step()
+    other = core.generate(core.open(list(range(12)), b"other"), ONE, key=0, on_done=ignored)
+    core.step()
+    assert other.cursor == 4
+
+
 def test_scores_of_a_shared_context_compute_it_once(toy_core: ToyCore) -> None:
     core = toy_core()
     prompt = tokens(random.Random(7), 50)

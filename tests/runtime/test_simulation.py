@@ -337,7 +337,7 @@ class Simulation:
                 assert task.finish_reason == ("eos" if ended else "length")
                 assert ended or len(task.drawn) == job.limit
                 known = usage.prompt_computed + usage.prompt_reused
-                assert known >= len(job.prompt)
+                assert known >= len(job.prompt) >= usage.prompt_reused
                 assert known == len(job.prompt) or usage.preemptions or self.interrupts
         elif isinstance(task, Scoring) and task.error is None:
             assert task.logprobs == pytest.approx(scores(job.prompt, task.start))
