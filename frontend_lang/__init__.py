@@ -13,11 +13,12 @@ from ramet.errors import (
     TraceError,
     UnknownVariable,
 )
-from ramet.expressions import assistant, gen, select, system, user
+from ramet.expressions import assistant, gen, score, select, system, user
 from ramet.graph import Graph
 from ramet.params import SamplingParams
 from ramet.program import Program, program
 from ramet.state import Branches, State
+from ramet.types import Type
 from ramet.values import Gathered, Value
 from ramet.verify import verify
 
@@ -37,12 +38,14 @@ __all__ = [
     "Span",
     "State",
     "TraceError",
+    "Type",
     "UnknownVariable",
     "Value",
     "assistant",
     "from_json",
     "gen",
     "program",
+    "score",
     "select",
     "system",
     "to_json",

@@ -25,6 +25,7 @@ from ramet.nodes import (
     kind_of,
 )
 from ramet.params import SamplingParams
+from ramet.types import Type
 from ramet.verify import MAX_RESULT_DEPTH, verify
 
 VERSION = 1
@@ -130,6 +131,21 @@ def _span_from(value: object, path: str) -> Span:
 def _params_from(value: object, path: str) -> SamplingParams:
     try:
         return SamplingParams.from_dict(_object(value, path))
+    except ParameterError as error:
+        _refuse(error.message, path)
+
+
+def _type_to(type: Type | None) -> object:
+    return None if type is None else {"kind": type.kind, "source": type.source}
+
+
+def _type_from(value: object, path: str) -> Type:
+    data = _object(value, path)
+    _known(data, ("kind", "source"), path)
+    kind = _string(_member(data, "kind", path), f"{path}.kind")
+    source = _string(data.get("source", ""), f"{path}.source")
+    try:
+        return Type(kind, source)  # pyright: ignore[reportArgumentType]  # it checks the kind
     except ParameterError as error:
         _refuse(error.message, path)
 
@@ -283,6 +299,10 @@ FORMS: dict[str, Form] = {
     "role": Form(_same, _string),
     "name": Form(_same, _string),
     "params": Form(SamplingParams.to_dict, _params_from),
+    "type": Form(_type_to, _or_none(_type_from)),
+    "takes": Form(_same, _string),
+    "branch": Form(_same, _integer),
+    "program": Form(_same, _string),
     "options": Form(list, _options_from),
     "by": Form(_same, _string),
     "temperature": Form(_same, _number),

@@ -1,6 +1,9 @@
-"""The engine that `program.run(...)` uses when nobody names one. Knows no engine by name."""
+"""What `program.run(...)` uses when nobody names an engine: the default one, or, inside the body of
+another program, the state that body writes on. Knows no engine and no state by name.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
@@ -45,3 +48,21 @@ def default_runner(program: str) -> Runner:
             f"no engine to run {program!r} with: call it inside `with engine:`, "
             f"or use engine.run({program}, ...)"
         ) from None
+
+
+_state: ContextVar[Any] = ContextVar("ramet_current_state", default=None)
+
+
+@contextmanager
+def current(state: object) -> Generator[None]:
+    """Inside, programs are called from that state."""
+    token = _state.set(state)
+    try:
+        yield
+    finally:
+        _state.reset(token)
+
+
+def current_state() -> Any:
+    """The state of the body that is running; None outside of any."""
+    return _state.get()

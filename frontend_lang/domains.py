@@ -43,6 +43,12 @@ def flag() -> Domain:
     return Domain("True or False", _flag)
 
 
+def one_of(values: tuple[bool | str, ...]) -> Domain:
+    return Domain(
+        f"one of {', '.join(map(repr, values))}", lambda value: values[_place(value, values)]
+    )
+
+
 def optional(domain: Domain) -> Domain:
     return Domain(
         f"None or {domain.allowed}", lambda value: None if value is None else domain.accept(value)
@@ -93,6 +99,14 @@ def _within(number: Any, low: float, high: float) -> Any:
     if not low <= number <= high:  # NaN is in no range
         raise ValueError
     return number
+
+
+def _place(value: Any, values: tuple[bool | str, ...]) -> int:
+    """Where the value stands; 1 is not True."""
+    for place, known in enumerate(values):
+        if type(value) is type(known) and value == known:
+            return place
+    raise ValueError
 
 
 def _flag(value: Any) -> bool:

@@ -1,20 +1,22 @@
-"""What can be appended to a state: texts, `gen`, `select`, turns, and sums of them.
+"""What can be appended to a state: texts, `gen`, `select`, `score`, turns, and sums of them.
 
 An expression is a description; nothing happens before a state takes it. Knows neither states nor
 graphs. A value of a run (`ramet.values`) is an expression, too.
 """
 
+import builtins
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
 from ramet.callsite import callsite
 from ramet.domains import Domain, checked
-from ramet.errors import AppendError, ParameterError, shown
+from ramet.errors import AppendError, ParameterError, near_miss, shown
 from ramet.lazy import Lazy
 from ramet.nodes import Method, Role
 from ramet.params import SEED, TEMPERATURE, SamplingParams
+from ramet.types import PLAIN, Type, TypeKind, json_type
 
 P = ParamSpec("P")
 
@@ -60,6 +62,7 @@ class Generation(Expression):
 
     name: str
     params: SamplingParams
+    type: Type | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,11 +77,32 @@ class Selection(Expression):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scored(Expression):
+    """A `score` that no state has taken yet."""
+
+    name: str
+    content: "Term"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Turn(Expression):
     """A whole turn of the chat."""
 
     role: Role
     content: Term
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keywords(SamplingParams):
+    """What `gen` takes: how to draw, and what the text must be."""
+
+    type: builtins.type | str | None = None
+    regex: str | None = None
+    json_schema: Mapping[str, Any] | bool | str | None = None
+    grammar: str | None = None
+
+
+_TYPED = ("type", "regex", "json_schema", "grammar")
 
 
 def _takes_fields_of(
@@ -99,13 +123,53 @@ def _takes_fields_of(
     return decorate
 
 
-@_takes_fields_of(SamplingParams)
+@_takes_fields_of(_Keywords)
 def gen(name: str, /, **fields: Any) -> Generation:
-    """Draw tokens, append them, and bind them to the name; the fields of `SamplingParams`."""
+    """Draw tokens, append them, and bind them to the name.
+
+    Args:
+        type: `int`, `float`, `bool` or `str`, or its name; the value arrives as that.
+        regex: the text must match this pattern as a whole.
+        json_schema: the text is JSON of this schema, and the value arrives parsed.
+        grammar: the text obeys this grammar, in Lark's notation.
+        fields: those of `SamplingParams`.
+
+    Raises:
+        ParameterError: a field is unknown, out of range, or contradicts another.
+    """
+    typed = {name: fields.pop(name, None) for name in _TYPED}
     try:
-        return Generation(_name(name, "gen"), SamplingParams.from_dict(fields))
+        params = SamplingParams.from_dict(fields)
+        return Generation(_name(name, "gen"), params, _type_of(**typed))
     except ParameterError as error:
         raise error.at(callsite()) from None
+
+
+def _type_of(
+    type: builtins.type | str | None,
+    regex: str | None,
+    json_schema: Mapping[str, Any] | bool | str | None,
+    grammar: str | None,
+) -> Type | None:
+    given = {"type": type, "regex": regex, "json_schema": json_schema, "grammar": grammar}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise ParameterError(named[1], given[named[1]], f"gen takes one of {' and '.join(named)}")
+    if regex is not None:
+        return Type("regex", regex)
+    if json_schema is not None:
+        return json_type(json_schema)
+    if grammar is not None:
+        return Type("grammar", grammar)
+    spelled = type.__name__ if isinstance(type, builtins.type) else type
+    if spelled in (None, "str"):
+        return None
+    if spelled not in PLAIN:
+        hint = near_miss(spelled, (*PLAIN, "str"))
+        raise ParameterError(
+            "type", type, f"type must be one of {', '.join(PLAIN)}, str, not {shown(spelled)}{hint}"
+        )
+    return Type(cast("TypeKind", spelled))
 
 
 def select(
@@ -124,6 +188,11 @@ def select(
         _placed("temperature", temperature, TEMPERATURE),
         _placed("seed", seed, SEED),
     )
+
+
+def score(name: str, content: Term) -> Scored:
+    """Bind the log-probability of the content as a continuation; nothing is appended."""
+    return Scored(_name(name, "score"), _content(content))
 
 
 def system(content: Term) -> Turn:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from ramet.nodes import (
     Branch,
+    Call,
     Close,
     Fork,
     Gen,
+    Input,
+    Keep,
     ListOf,
     MapOf,
     Node,
@@ -20,6 +23,8 @@ from ramet.nodes import (
     Ref,
     Result,
     Root,
+    Sample,
+    Score,
     Select,
     Step,
     Text,
@@ -30,10 +35,13 @@ from ramet.render import render
 
 __all__ = [
     "Branch",
+    "Call",
     "Close",
     "Fork",
     "Gen",
     "Graph",
+    "Input",
+    "Keep",
     "ListOf",
     "MapOf",
     "Node",
@@ -42,6 +50,8 @@ __all__ = [
     "Ref",
     "Result",
     "Root",
+    "Sample",
+    "Score",
     "Select",
     "Step",
     "Text",
@@ -57,34 +67,57 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A program with its arguments filled in."""
+    """A program with its arguments filled in, but for those that it has an `Input` for."""
 
     name: str
     nodes: tuple[Node, ...]
     result: Result = None
 
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The arguments that are still to be given."""
+        return tuple(node for node in self.nodes if isinstance(node, Input))
+
     def __str__(self) -> str:
         return render(self.name, self.nodes, self.result)
 
 
+def before(node: Node) -> int | None:
+    """The node that came before this one in the context; None where a context begins."""
+    match node:
+        case Keep(branch=branch):
+            return branch
+        case Call():
+            return None
+        case Step(state=state):
+            return state
+        case _:
+            return None
+
+
 def chain(graph: Graph, node: int) -> list[int]:
-    """The ids from the root to that node: the context that a reader of the node's state sees.
+    """The ids from the root, or the call, to that node: the context that a reader of it sees.
 
     For a node in a branch it goes through the `Fork` to what the parent had before it.
     """
     ids = [node]
-    while isinstance(step := graph.nodes[ids[-1]], Step):
-        ids.append(step.state)
+    while (earlier := before(graph.nodes[ids[-1]])) is not None:
+        ids.append(earlier)
     return ids[::-1]
 
 
 def variables(graph: Graph, node: int) -> dict[str, int]:
     """The names that are bound once that node has run, each with the node that bound it last."""
-    return {
-        bound.name: id
-        for id in chain(graph, node)
-        if isinstance(bound := graph.nodes[id], Gen | Select)
-    }
+    found: dict[str, int] = {}
+    for id in chain(graph, node):
+        match bound := graph.nodes[id]:
+            case Gen() | Select() | Score():
+                found[bound.name] = id
+            case Branch(state=fork) if isinstance(sample := graph.nodes[fork], Sample):
+                found[sample.name] = id
+            case _:
+                pass
+    return found
 
 
 def branches(graph: Graph, fork: int) -> list[int]:
@@ -98,9 +131,9 @@ def branches(graph: Graph, fork: int) -> list[int]:
 
 
 def end(graph: Graph, node: int = 0) -> int:
-    """The last node of the chain that goes on from that node, branches of forks left aside."""
+    """The last node of the state that goes on from that node, what begins on it left aside."""
     for id, later in enumerate(graph.nodes):
-        if isinstance(later, Step) and later.state == node and not isinstance(later, Branch):
+        if isinstance(later, Step) and later.state == node and not isinstance(later, Branch | Call):
             node = id
     return node
 

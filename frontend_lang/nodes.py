@@ -1,7 +1,8 @@
 """The nodes of a request graph, and what a program returns: frozen records, nothing else.
 
-A node's id is its place in the graph. Every node but `Root` continues one *state*: the id of the
-node after which it comes. Knows no law (`ramet.verify`) and no text form (`ramet.render`).
+A node's id is its place in the graph. A `Step` names a *state* by the id of the node after which it
+comes: it continues that state, or (a `Branch`, a `Call`) begins one there. Knows no law
+(`ramet.laws`) and no text form (`ramet.render`).
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 
 from ramet.errors import Span
 from ramet.params import SamplingParams
+from ramet.types import Type
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Method: TypeAlias = Literal["mean_logprob", "sum_logprob", "greedy", "unconditional"]
@@ -16,8 +18,8 @@ Method: TypeAlias = Literal["mean_logprob", "sum_logprob", "greedy", "unconditio
 GREEDY = SamplingParams()
 ROLES: tuple[Role, ...] = get_args(Role)
 METHODS: tuple[Method, ...] = get_args(Method)
-ATTRIBUTES = ("finish_reason", "logprobs", "prob", "probs", "text", "tokens")
-"""What can be asked of a value besides the value itself; each says whether the node has it."""
+TYPES = ("str", "int", "float", "bool", "list", "map")
+"""The types that a parameter of a program can have, as the language spells them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,14 @@ class Close(Step):
 
 @dataclass(frozen=True, slots=True)
 class Gen(Step):
-    """Draw tokens, append them, bind their text; with `n` over 1 bind the list, append nothing."""
+    """Draw tokens, append them, bind their text, or what a type makes of it.
+
+    With `n` over 1 bind the list, append nothing.
+    """
 
     name: str
     params: SamplingParams = GREEDY
+    type: Type | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,14 @@ class Select(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Score(Step):
+    """Bind the log-probability of a text as the continuation of the context; append nothing."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fork(Step):
     """From here, `count` branches share what there is; the state itself goes on from here, too."""
 
@@ -99,15 +113,80 @@ class Fork(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Sample(Step):
+    """Draw several continuations (`n` samples, or the beams); each goes on as a branch of its own.
+
+    A branch binds the name to its own continuation. The state itself goes on without any.
+    """
+
+    name: str
+    params: SamplingParams = GREEDY
+    type: Type | None = None
+
+    @property
+    def count(self) -> int:
+        """How many branches there are."""
+        return self.params.n if self.params.n > 1 else self.params.beams
+
+
+@dataclass(frozen=True, slots=True)
 class Branch(Step):
-    """The beginning of one branch; its state is the `Fork`."""
+    """The beginning of one branch; its state is the `Fork` or the `Sample`."""
 
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Keep(Step):
+    """The state becomes that branch, as it is after the node `branch`; the others are released."""
+
+    branch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Step):
+    """The beginning of an empty state, for another program that is called from this one."""
+
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class Input(Node):
+    """An argument that is not known yet; its value is given when the graph is run."""
+
+    name: str
+    takes: str = "str"  # one of `TYPES`
+
+
+Binding: TypeAlias = Gen | Select | Score | Sample
+"""The nodes with the name of a variable. A `Sample` binds it on its branches only."""
+
 KINDS: dict[str, type[Node]] = {
-    kind.__name__.lower(): kind for kind in (Root, Text, Open, Close, Gen, Select, Fork, Branch)
+    kind.__name__.lower(): kind
+    for kind in (
+        Root,
+        Input,
+        Text,
+        Open,
+        Close,
+        Gen,
+        Select,
+        Score,
+        Fork,
+        Sample,
+        Branch,
+        Keep,
+        Call,
+    )
 }
+
+GEN_ATTRIBUTES = ("finish_reason", "logprobs", "prob", "score", "scores", "text", "texts", "tokens")
+SELECT_ATTRIBUTES = ("entropy", "logprobs", "prob", "probs", "scores", "text", "tokens")
+SCORE_ATTRIBUTES = ("logprobs", "mean", "prob", "text", "tokens")
+ATTRIBUTES = tuple(sorted({*GEN_ATTRIBUTES, *SELECT_ATTRIBUTES, *SCORE_ATTRIBUTES}))
+"""What can be asked of a value besides the value itself."""
+SCALARS = ("entropy", "finish_reason", "mean", "prob", "score", "text")
+"""The attributes that are a text or a number, and so can be part of a text."""
 
 
 def kind_of(node: Node) -> str:

@@ -6,7 +6,7 @@ record whole. Knows no vocabulary: whether a token id exists is for the engine t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from ramet.domains import (
     MAX_TOKEN_ID,
@@ -14,6 +14,7 @@ from ramet.domains import (
     biases,
     checked,
     flag,
+    one_of,
     optional,
     pattern,
     real,
@@ -25,6 +26,7 @@ from ramet.errors import ParameterError, near_miss, shown
 
 MAX_TOKENS = 65_536
 MAX_SAMPLES = 16
+MAX_BEAMS = 64
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 MAX_TOKEN_LIST = 1_024
@@ -52,6 +54,15 @@ class SamplingParams:
     max_tokens: int = _param(128, whole(1, MAX_TOKENS), "The most tokens to draw.")
     min_tokens: int = _param(0, whole(0, MAX_TOKENS), "No end and no stop before this many tokens.")
     n: int = _param(1, whole(1, MAX_SAMPLES), "Independent samples; over 1, the value is a list.")
+    beams: int = _param(1, whole(1, MAX_BEAMS), "Width of a beam search; 1 is none.")
+    length_penalty: float = _param(
+        1.0, real(-10, 10), "A hypothesis scores its log-probability over its length to this."
+    )
+    early_stopping: bool | Literal["never"] = _param(
+        False,
+        one_of((True, False, "never")),
+        'True ends a search with as many hypotheses as beams, "never" when none can get better.',
+    )
     temperature: float = _param(0.0, TEMPERATURE, "Divides the logits; 0 takes the likeliest.")
     top_p: float = _param(1.0, real(1e-6, 1), "Keep the likeliest tokens that sum to this.")
     top_k: int = _param(0, whole(0, MAX_TOKEN_ID), "Keep this many of the likeliest; 0 keeps all.")
@@ -107,7 +118,20 @@ class SamplingParams:
                 self.min_tokens,
                 f"min_tokens is {self.min_tokens}, but max_tokens is only {self.max_tokens}",
             )
-        if self.n > 1 and self.temperature == 0:
+        if self.beams > 1 and self.temperature != 0:
+            raise ParameterError(
+                "beams",
+                self.beams,
+                f"beams is {self.beams}, and temperature {self.temperature:g}: "
+                "a beam search does not sample; leave one of them out",
+            )
+        if self.n > self.beams > 1:
+            raise ParameterError(
+                "n",
+                self.n,
+                f"n is {self.n}, but a search with {self.beams} beams has no more hypotheses",
+            )
+        if self.n > 1 and self.temperature == 0 and self.beams == 1:
             raise ParameterError(
                 "n",
                 self.n,

@@ -7,12 +7,13 @@ brings a recorder: `record` runs the body on it.
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from inspect import BoundArguments, Parameter, Signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 from ramet.arguments import check_names, check_type, fit
 from ramet.callsite import callsite
-from ramet.default import default_runner
+from ramet.default import current, current_state, default_runner
 from ramet.errors import ArgumentError, LanguageError
 from ramet.graph import Graph
 from ramet.nodes import Result
@@ -80,10 +81,25 @@ class Program(Generic[P, R]):
 
     def record(self, recorder: Recorder, arguments: Mapping[str, Any]) -> Result:
         """Run the body on the root of that recorder; `arguments` as `bind_arguments` gives them."""
-        return result_of(self._call(State(recorder), arguments), recorder)
+        state = State(recorder)
+        with current(state):
+            return result_of(self._call(state, arguments), recorder)
+
+    def call(self, state: State, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Run on a fresh state, as a part of the program that writes on `state`.
+
+        Gives what it returns, its values still lazy; without a return, all its variables.
+        """
+        _check_state(state, self.name)
+        fresh = state.begin(self.name)
+        with current(fresh):
+            returned = self._call(fresh, self._bind(args, kwargs))
+        return fresh.variables if returned is None else returned
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Run on the default engine."""
+        """Run on the default engine; in the body of a program, `call` it from there."""
+        if (state := current_state()) is not None:
+            return Called(self.call(state, *args, **kwargs))
         return default_runner(self.name).run(self, *args, **kwargs)
 
     def run_batch(self, arguments: Sequence[Mapping[str, Any]]) -> Any:
@@ -103,6 +119,16 @@ class Program(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<program {self.name}{self.signature}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What `run` gives inside the body of another program."""
+
+    value: Any  # what was returned; its values are lazy
+
+    def __getitem__(self, name: str) -> Any:
+        return self.value[name]
 
 
 @overload

@@ -4,17 +4,19 @@ A `State` hands every node to its recorder at once, and asks it for values. `Gra
 collects, and has no values; a runtime's recorder also computes.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ramet.callsite import callsite
 from ramet.errors import TraceError
 from ramet.graph import Graph
-from ramet.nodes import Gen, Node, Result, Root, Select
-from ramet.verify import Ledger, check_result
+from ramet.ledger import Ledger
+from ramet.nodes import Node, Result, Root
+from ramet.verify import add, check_result
 
 
 class Recorder(Protocol):
-    """What a `State` needs. All three raise what went wrong; none is called from two threads."""
+    """What a `State` needs. All raise what went wrong; none is called from two threads."""
 
     def add(self, node: Node) -> int:
         """Take the next node, and give its id; `GraphError` if it breaks a law."""
@@ -26,6 +28,13 @@ class Recorder(Protocol):
 
     def info(self, node: int) -> object:
         """An object whose attributes are those of the value, waiting for it if need be."""
+        ...
+
+    def together(self, bodies: Sequence[Callable[[], None]]) -> None:
+        """Run the bodies side by side: one that waits for a value does not keep the others.
+
+        Comes back when all have ended; raises what the first that failed raised.
+        """
         ...
 
 
@@ -41,7 +50,11 @@ class GraphRecorder:
         return tuple(self._ledger.nodes)
 
     def add(self, node: Node) -> int:
-        return self._ledger.add(node)
+        return add(self._ledger, node)
+
+    def together(self, bodies: Sequence[Callable[[], None]]) -> None:
+        for body in bodies:
+            body()
 
     def read(self, node: int) -> object:
         raise TraceError(self.name_of(node), callsite())
@@ -51,11 +64,11 @@ class GraphRecorder:
 
     def name_of(self, node: int) -> str:
         """The variable which that node binds."""
-        bound = self._ledger.nodes[node]
-        assert isinstance(bound, Gen | Select), "only nodes that bind a value are ever referred to"
+        bound = self._ledger.binds(node)
+        assert bound is not None, "only nodes that bind a value are ever referred to"
         return bound.name
 
     def graph(self, name: str, result: Result = None) -> Graph:
         """What was collected so far, as the graph of a program with that name and result."""
-        check_result(self._ledger.nodes, result)
+        check_result(self._ledger, result)
         return Graph(name, self.nodes, result)

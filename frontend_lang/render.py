@@ -12,9 +12,12 @@ from typing import Any
 
 from ramet.nodes import (
     Branch,
+    Call,
     Close,
     Fork,
     Gen,
+    Input,
+    Keep,
     ListOf,
     MapOf,
     Node,
@@ -22,6 +25,8 @@ from ramet.nodes import (
     Part,
     Ref,
     Result,
+    Sample,
+    Score,
     Select,
     Step,
     Text,
@@ -54,8 +59,17 @@ def _details(node: Node) -> list[str]:
             return [_parts(parts)]
         case Open(role=role) | Close(role=role):
             return [role]
-        case Gen(name=name, params=params):
-            return ["as", name, *_settings(params.to_dict())]
+        case Input(name=name, takes=takes):
+            return [name, takes]
+        case Gen(name=name, params=params, type=type) | Sample(name=name, params=params, type=type):
+            kind = [] if type is None else ["type", str(type)]
+            return ["as", name, *kind, *_settings(params.to_dict())]
+        case Score(name=name, parts=parts):
+            return ["as", name, "of", _parts(parts)]
+        case Keep(branch=branch):
+            return [f"%{branch}"]
+        case Call(program=program):
+            return [program]
         case Select(name=name, options=options):
             return ["as", name, "from", _plain(options), *_settings(_select_settings(node))]
         case Fork(count=count):

@@ -1,15 +1,17 @@
-"""The state that a program writes on: append with `+=`, read with `[...]`, fork.
+"""The state that a program writes on: append with `+=`, read with `[...]`, fork, keep.
 
 Turns what is appended into nodes and hands each to the recorder at once. Knows the variables that
 are bound so far, and no value of any.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from itertools import groupby
-from typing import Self, overload
+from typing import Any, Self, cast, overload
 
 from ramet.callsite import callsite
+from ramet.default import current
 from ramet.errors import (
     AppendError,
     ArgumentError,
@@ -19,8 +21,23 @@ from ramet.errors import (
     UnknownVariable,
     shown,
 )
-from ramet.expressions import Generation, Selection, Term, Turn, terms_of
-from ramet.nodes import Branch, Close, Fork, Gen, Node, Open, Ref, Role, Select, Text
+from ramet.expressions import Generation, Scored, Selection, Term, Turn, score, terms_of
+from ramet.nodes import (
+    Branch,
+    Call,
+    Close,
+    Fork,
+    Gen,
+    Keep,
+    Node,
+    Open,
+    Ref,
+    Role,
+    Sample,
+    Score,
+    Select,
+    Text,
+)
 from ramet.recorder import Recorder
 from ramet.values import Gathered, Value, parts_for
 
@@ -72,17 +89,63 @@ class State:
             raise
         self._add(Close(self._at, role, span=span))
 
-    def fork(self, count: int) -> "Branches":
-        """That many states which share everything so far and go on side by side."""
-        span = callsite()
-        _check_count(count, span)
-        self._add(Fork(self._at, count, span=span))
-        return Branches([self._branch(index, span) for index in range(count)])
+    def score(self, name: str, content: Term) -> Value:
+        """Bind the log-probability of the content as a continuation; nothing is appended."""
+        self._append((score(name, content),), callsite())
+        return self[name]
 
-    def _branch(self, index: int, span: Span | None) -> "State":
-        branch = State(self._recorder, self._at, self._names)
-        branch._add(Branch(self._at, index, span=span))
-        return branch
+    def fork(self, over: int | Sequence[Any]) -> "Branches":
+        """That many states, or one for each item, which share everything so far and go on side by
+        side."""
+        span = callsite()
+        items = _items(over, span)
+        self._add(Fork(self._at, len(items), span=span))
+        return Branches(self._branches(len(items), span), items)
+
+    def branch(self, generation: Generation) -> "Branches":
+        """Draw the `n` samples of a `gen`, or its beams; each goes on as a branch of its own."""
+        span = callsite()
+        if not isinstance(generation, Generation):
+            raise AppendError(f"branch needs a gen(...), not {shown(generation)}", span)
+        node = Sample(self._at, generation.name, generation.params, generation.type, span=span)
+        self._add(node)
+        states = self._branches(node.count, span)
+        for state in states:
+            state._names[node.name] = state._at
+        return Branches(states, range(node.count))
+
+    def keep(self, branch: "State") -> None:
+        """Become that branch; the other branches of its fork are released at once."""
+        span = callsite()
+        if not isinstance(branch, State):
+            raise AppendError(f"keep needs a branch, not {shown(branch)}", span)
+        if branch._recorder is not self._recorder:
+            raise AppendError("this branch belongs to another run of a program", span)
+        self._add(Keep(self._at, branch._at, span=span))
+        self._names = dict(branch._names)
+
+    def begin(self, program: str) -> "State":
+        """An empty state of the same run, for another program that is called from here."""
+        span = callsite()
+        state = State(self._recorder, self._at)
+        state._add(Call(self._at, program, span=span))
+        return state
+
+    @property
+    def recorder(self) -> Recorder:
+        """Who takes the nodes."""
+        return self._recorder
+
+    @property
+    def variables(self) -> dict[str, Value]:
+        """Every variable that is bound so far."""
+        return {name: self[name] for name in self._names}
+
+    def _branches(self, count: int, span: Span | None) -> "list[State]":
+        states = [State(self._recorder, self._at, self._names) for _ in range(count)]
+        for index, state in enumerate(states):
+            state._add(Branch(self._at, index, span=span))
+        return states
 
     def _append(self, terms: tuple[Term, ...], span: Span | None) -> None:
         """Neighbouring texts and values of one expression are one `Text`."""
@@ -95,8 +158,11 @@ class State:
 
     def _append_one(self, term: Term, span: Span | None) -> None:
         match term:
-            case Generation(name, params):
-                self._names[name] = self._add(Gen(self._at, name, params, span=span))
+            case Generation(name, params, type):
+                self._names[name] = self._add(Gen(self._at, name, params, type, span=span))
+            case Scored(name, content):
+                parts = parts_for(terms_of(content), self._recorder)
+                self._names[name] = self._add(Score(self._at, name, parts, span=span))
             case Selection(name, options, by, temperature, seed):
                 node = Select(self._at, name, options, by, temperature, seed, span=span)
                 self._names[name] = self._add(node)
@@ -116,12 +182,24 @@ class State:
 
 
 class Branches:
-    """The branches of one fork."""
+    """The branches of one fork, each with the item that it was made for, or its number."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_items", "_states")
 
-    def __init__(self, states: Sequence[State]) -> None:
+    def __init__(self, states: Sequence[State], items: Sequence[Any]) -> None:
         self._states = tuple(states)
+        self._items = items
+
+    def each(self, body: Callable[[State, Any], object]) -> Self:
+        """Run `body(branch, item)` for every branch, side by side.
+
+        In a plain loop a branch that looks at a value keeps those after it waiting; here it does
+        not.
+        """
+        if self._states:
+            pairs = zip(self._states, self._items, strict=True)
+            self._states[0].recorder.together([partial(_run, body, *pair) for pair in pairs])
+        return self
 
     def __len__(self) -> int:
         return len(self._states)
@@ -137,7 +215,7 @@ class Branches:
         if isinstance(key, str):
             return Gathered([state[key] for state in self._states])
         if isinstance(key, slice):
-            return Branches(self._states[key])
+            return Branches(self._states[key], self._items[key])
         return self._states[key]
 
     def __setitem__(self, index: int, state: State) -> None:
@@ -149,6 +227,14 @@ class Branches:
         return iter(self._states)
 
 
-def _check_count(count: object, span: Span | None) -> None:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise ArgumentError(f"fork needs a whole number, not {shown(count)}", span)
+def _run(body: Callable[[State, Any], object], state: State, item: object) -> None:
+    with current(state):
+        body(state, item)
+
+
+def _items(over: object, span: Span | None) -> Sequence[Any]:
+    if isinstance(over, int) and not isinstance(over, bool):
+        return range(over)
+    if isinstance(over, bool | str | bytes) or not isinstance(over, Iterable):
+        raise ArgumentError(f"fork needs a whole number or a list, not {shown(over)}", span)
+    return list(cast("Iterable[Any]", over))

@@ -45,6 +45,16 @@ class Value(Expression):
             return Value(self._recorder, Ref(self._ref.node, name))
         return super().__getattr__(name)
 
+    def __str__(self) -> str:
+        """The value as a text; a typed one as it was generated."""
+        value = self.look()
+        if self._ref.attribute is not None or isinstance(value, str | list):
+            return str(value)
+        return str(getattr(self._recorder.info(self._ref.node), "text", value))
+
+    def __format__(self, spec: str) -> str:
+        return format(self.look(), spec) if spec else str(self)
+
     @property
     def place(self) -> str:
         """The node, and the attribute if it is one: how a value is shown without a look."""

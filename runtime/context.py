@@ -5,7 +5,7 @@ tokens stay tokens. A branch takes over the tokens, the uncollected text and the
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from ramet.nodes import Node
@@ -34,7 +34,14 @@ class ForNodes:
     """Wait until the program appends something to this state."""
 
 
-Wait = ForTasks | ForValue | ForNodes
+@dataclass(frozen=True, slots=True)
+class ForRest:
+    """Wait until that state has run all it has, or ended."""
+
+    state: "Context"
+
+
+Wait = ForTasks | ForValue | ForNodes | ForRest
 Process = Generator[Wait, None, None]
 
 
@@ -65,11 +72,29 @@ class Context:
     values: dict[str, object] = field(default_factory=dict)
     infos: dict[str, Info] = field(default_factory=dict)
     children: "list[Context]" = field(default_factory=list)
+    family: "dict[int, Context]" = field(default_factory=dict)  # the branches of its fork, by index
+    calls: int = 0  # programs called from here
+    drawn: tuple[str, object, Info] | None = None  # what a branch of a sample begins with
+    owned: set[Sequence] = field(default_factory=set)  # to be closed when the state ends
+    watchers: "list[Context]" = field(default_factory=list)  # that wait for this one to rest
+    ended: bool = False  # released; it runs no more
 
     @property
     def resting(self) -> bool:
         """Nothing to do until the program appends something."""
-        return not self.queue and isinstance(self.waits, ForNodes)
+        return self.ended or (not self.queue and isinstance(self.waits, ForNodes))
+
+    @property
+    def place(self) -> str:
+        """Where in the program a draw is made: the state's path, and the step on it."""
+        return f"{self.path}:{self.steps}"
+
+    def walk(self) -> "Iterator[Context]":
+        """This state and all under it, parents first."""
+        found = [self]
+        for context in found:
+            found += context.children
+        return iter(found)
 
     def write(self, text: str) -> None:
         """The program appends text."""
@@ -88,6 +113,25 @@ class Context:
         self.written.append(Span(text, generated=True))
         if leftover:
             self.pending = [Piece(leftover, control=False)]
+
+    def own(self, sequence: Sequence) -> None:
+        """Go on with that sequence."""
+        self.sequence = sequence
+        self.owned.add(sequence)
+
+    def become(self, branch: "Context") -> None:
+        """Go on with all that the branch has; it is left without a sequence."""
+        self.conversation = branch.conversation
+        self.pending = list(branch.pending)
+        self.turn = branch.turn
+        self.values = dict(branch.values)
+        self.infos = dict(branch.infos)
+        self.written += branch.written
+        self.sequence = None
+        if branch.sequence is not None:
+            branch.owned.discard(branch.sequence)
+            self.own(branch.sequence)
+        branch.sequence = None
 
     def begin(self, parent: "Context", index: int) -> None:
         """Start as a branch: with what the parent has now. It has no sequence yet."""

@@ -1,43 +1,26 @@
-"""Runs the nodes of a program: one method for each kind, on states that go on side by side.
+"""The states of one running program, and what they wait for. How a node runs is in `steps`.
 
 Knows graphs, and of the engine sequences and tasks; no tensors, no blocks. Each state is a
 generator that yields what it waits for, so a waiting program costs an object and no thread.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import ClassVar
 
 from ramet.errors import LanguageError
-from ramet.nodes import (
-    Branch,
-    Close,
-    Fork,
-    Gen,
-    Node,
-    Open,
-    Part,
-    Ref,
-    Root,
-    Select,
-    Step,
-    Text,
-)
+from ramet.nodes import Branch, Call, Gen, Node, Part, Ref, Root, Sample, Step
 from ramet.runtime.chat import ChatFormat
-from ramet.runtime.choice import Scored, choose
-from ramet.runtime.context import Context, ForNodes, ForTasks, ForValue, Process
+from ramet.runtime.context import Context, ForNodes, ForRest, ForTasks, ForValue, Process
 from ramet.runtime.core import EngineCore
-from ramet.runtime.errors import PromptError
+from ramet.runtime.errors import GenerationError
 from ramet.runtime.events import Event, TextDelta, ValueBound
 from ramet.runtime.sampling import sample_key
 from ramet.runtime.sequence import Generation, Scoring, Sequence as EngineSequence, Task
 from ramet.runtime.tokenizer import Piece
-from ramet.runtime.values import (
-    GenInfo,
-    Info,
-    SamplesInfo,
-)
+from ramet.runtime.values import Info
+
+Steps = Mapping[type[Node], Callable[..., Process]]
 
 
 class Interpreter:
@@ -47,39 +30,45 @@ class Interpreter:
         self,
         core: EngineCore,
         chat: ChatFormat,
+        steps: Steps,
         seed: int,
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
     ) -> None:
-        self._core = core
+        self.core = core
+        self._chat = chat
+        self._steps = steps
         self._seed = seed
         self._scope = scope
         self._on_event = on_event
-        self._chat = chat
         self.root = Context(chat.start())
         self.error: Exception | None = None
+        self.whole = False
         self._values: dict[int, object] = {}
         self._infos: dict[int, Info] = {}
         self._context_of: dict[int, Context] = {}
-        self._branches: dict[tuple[int, int], Context] = {}
+        self._branches: dict[int, dict[int, Context]] = {}  # of each fork, by index
+        self._lost: set[int] = set()  # values that will never come
         self._readers: dict[int, list[Context]] = {}
         self._ready: deque[Context] = deque()
-        self._sequences: set[EngineSequence] = set()
-        self.whole = False
 
     # -- what a run sees
 
     def accept(self, id: int, node: Node) -> None:
         """Take the next node of the program."""
-        if isinstance(node, Root):
-            self._context_of[id] = self.root
-            self._start(self.root)
-            return
-        assert isinstance(node, Step), "only the root continues nothing"
-        if isinstance(node, Branch):
-            context = self._branch(node.state, node.index)
-        else:
-            context = self._context_of[node.state]
+        match node:
+            case Root():
+                self._context_of[id] = self.root
+                self.start(self.root)
+                return
+            case Branch(state=fork, index=index):
+                context = self.branch(fork, index)
+            case Call(state=state):
+                context = self._called(self._context_of[state])
+            case Step(state=state):
+                context = self._context_of[state]
+            case _:
+                raise AssertionError(f"{type(node).__name__} has to be filled in before a run")
         self._context_of[id] = context
         context.queue.append((id, node))
         if isinstance(context.waits, ForNodes):
@@ -97,6 +86,11 @@ class Interpreter:
             self._resume(self._ready.popleft())
 
     def has_value(self, node: int) -> bool:
+        """Whether it is there; `GenerationError` if it will never come."""
+        if node in self._lost:
+            raise GenerationError(
+                "a value is read that was not there yet when keep released its branch"
+            )
         return node in self._values
 
     def value(self, node: int) -> object:
@@ -117,232 +111,131 @@ class Interpreter:
                 error.add_note(f"in the program at {node.span}")
             self.error = error
         self.whole = True
-        for sequence in list(self._sequences):
-            self._close(sequence)
+        self.end(self.root)
 
-    # -- states
+    # -- states, as steps see them
 
-    def _contexts(self) -> list[Context]:
-        found = [self.root]
-        for context in found:
-            found += context.children
-        return found
-
-    def _start(self, context: Context) -> None:
+    def start(self, context: Context) -> None:
+        """The state begins to run its nodes."""
         context.process = self._process(context)
         self._ready.append(context)
 
-    def _wake(self, context: Context) -> None:
-        context.waits = None
-        self._ready.append(context)
-
-    def _resume(self, context: Context) -> None:
-        assert context.process is not None, "only started states are ready"
-        try:
-            context.waits = next(context.process)
-        except Exception as error:
-            self.fail(error, context.queue[0][1])
-            return
-        match context.waits:
-            case ForTasks(tasks):
-                context.missing = len(tasks)
-            case ForValue(value):
-                self._readers.setdefault(value, []).append(context)
-            case ForNodes():
-                self._release_if_over(context)
-
-    def _process(self, context: Context) -> Process:
-        """The life of a state."""
-        while True:
-            while context.queue:
-                id, node = context.queue[0]
-                context.steps += 1
-                yield from self._run[type(node)](self, context, id, node)
-                context.queue.popleft()
-            yield ForNodes()
-
-    def _release_if_over(self, context: Context) -> None:
-        if self.whole and context.resting and context.sequence is not None:
-            self._close(context.sequence)
-
-    def _close(self, sequence: EngineSequence) -> None:
-        self._sequences.discard(sequence)
-        self._core.close(sequence)
-
-    def _fork_sequence(self, sequence: EngineSequence) -> EngineSequence:
-        child = self._core.fork(sequence)
-        self._sequences.add(child)
-        return child
-
-    def _branch(self, fork: int, index: int) -> Context:
+    def branch(self, fork: int, index: int) -> Context:
         """The state of a branch; made when its fork runs, or its first node comes, if earlier."""
-        key = (fork, index)
-        if key not in self._branches:
-            parent = self._context_of[fork]
-            self._branches[key] = Context(self._chat.start())
-            parent.children.append(self._branches[key])
-        return self._branches[key]
+        made = self._branches.setdefault(fork, {})
+        if index not in made:
+            made[index] = Context(self._chat.start(), family=made)
+            self._context_of[fork].children.append(made[index])
+        return made[index]
 
-    # -- nodes
+    def context_of(self, node: int) -> Context:
+        """The state on which the node runs."""
+        return self._context_of[node]
 
-    def _text(self, context: Context, id: int, node: Text) -> Process:
-        for part in node.parts:
-            if isinstance(part, Ref) and part.node not in self._values:
-                yield ForValue(part.node)
-        context.write("".join(map(self._shown, node.parts)))
+    def end(self, context: Context) -> None:
+        """The state runs no further, nor does any under it; its blocks go back at once."""
+        for each in context.walk():
+            self.leave(each)
 
-    def _open(self, context: Context, id: int, node: Open) -> Process:
-        yield from ()
-        piece, context.conversation = context.conversation.open(node.role)
-        context.write_template(piece)
-        context.turn = ""
-
-    def _close_role(self, context: Context, id: int, node: Close) -> Process:
-        yield from ()
-        piece, context.conversation = context.conversation.close(context.turn)
-        context.write_template(piece)
-
-    def _fork(self, context: Context, id: int, node: Fork) -> Process:
-        yield from ()
-        for index in range(node.count):
-            child = self._branch(id, index)
-            child.begin(context, index)
-            if context.sequence is not None:
-                child.sequence = self._fork_sequence(context.sequence)
-            self._start(child)
-
-    def _begin_branch(self, context: Context, id: int, node: Branch) -> Process:
-        yield from ()
-
-    def _gen(self, context: Context, id: int, node: Gen) -> Process:
-        sequence = self._encoded(context)
-        if node.params.n > 1:
-            yield from self._samples(context, sequence, id, node)
+    def leave(self, context: Context) -> None:
+        """The state itself runs no further; values that it owes will never come."""
+        if context.ended:
             return
-        task = self._generate(context, sequence, id, node, 0)
-        yield ForTasks((task,))
-        self._settle(context, (task,))
-        context.generated(task.text.text, task.text.leftover)
-        self._bind(context, id, node, task.text.text, _gen_info(task))
+        context.ended = True
+        lost = [id for id, _ in context.queue if id not in self._values]
+        context.queue.clear()
+        if context.process is not None and not context.process.gi_running:
+            context.process.close()
+        for sequence in list(context.owned):
+            self.close_sequence(context, sequence)
+        self._lost.update(lost)
+        for reader in [reader for id in lost for reader in self._readers.pop(id, [])]:
+            self._wake(reader)
+        self._tell_watchers(context)
 
-    def _samples(self, context: Context, sequence: EngineSequence, id: int, node: Gen) -> Process:
-        """n samples side by side on forks; the state itself appends nothing."""
-        forks = [self._fork_sequence(sequence) for _ in range(node.params.n)]
-        tasks = tuple(
-            self._generate(context, fork, id, node, index) for index, fork in enumerate(forks)
-        )
-        yield ForTasks(tasks)
-        self._settle(context, tasks)
-        for fork in forks:
-            self._close(fork)
-        infos = tuple(map(_gen_info, tasks))
-        self._bind(context, id, node, [info.text for info in infos], SamplesInfo(infos))
+    # -- values, as steps see them
 
-    def _generate(
-        self, context: Context, sequence: EngineSequence, id: int, node: Gen, sample: int
-    ) -> Generation:
-        def tell(text: str) -> None:
-            self._emit(TextDelta(id, node.name, context.path, text, sample))
+    def await_values(self, parts: Iterable[Part]) -> Process:
+        """Wait until every value that the parts refer to is there."""
+        for part in parts:
+            if isinstance(part, Ref) and not self.has_value(part.node):
+                yield ForValue(part.node)
+                self.has_value(part.node)
 
-        seed = self._seed if node.params.seed is None else node.params.seed
-        task = self._core.generate(
-            sequence,
-            node.params,
-            key=sample_key(seed, _place(context), sample),
-            on_done=partial(self._ended, context),
-            on_text=tell if self._on_event is not None else None,
-        )
-        return task
+    def spelled(self, parts: Iterable[Part]) -> str:
+        """The parts as one text; all their values are there."""
+        return "".join(map(self._shown, parts))
 
-    def _select(self, context: Context, id: int, node: Select) -> Process:
-        sequence = self._opened(context)
-        known = list(sequence.tokens)
-        ways = [self._encode(context, [*context.pending, Piece(o, False)]) for o in node.options]
-        at = _agreed([self._encode(context, context.pending), *ways], [len(w) - 1 for w in ways])
-        if len(known) + at == 0:
-            raise PromptError("select needs some text before it to score its options on")
-        start = len(known) + at
-        sequence.tokens += ways[0][:at]
-        scored = self._score(context, sequence, start)
-        yield ForTasks((scored,))
-        self._settle(context, (scored,))
-        forks = [self._fork_sequence(sequence) for _ in ways]
-        for fork, way in zip(forks, ways, strict=True):
-            fork.tokens += way[at:]
-        tasks = tuple(self._score(context, fork, start) for fork in forks)
-        yield ForTasks(tasks)
-        self._settle(context, tasks)
-        logprobs = [task.logprobs for task in tasks]
-        alone = [[0.0] * len(each) for each in logprobs]
-        if node.by == "unconditional":
-            alone = yield from self._alone(context, [way[at:] for way in ways])
-        seed = self._seed if node.seed is None else node.seed
-        scored = Scored([way[at:] for way in ways], logprobs, alone)
-        info = choose(node, scored, sample_key(seed, _place(context), 0))
-        chosen = node.options.index(info.text)
-        for index, fork in enumerate(forks):
-            if index != chosen:
-                self._close(fork)
-        self._close(sequence)
-        context.sequence = forks[chosen]
-        context.pending = []
-        context.generated(info.text, "")
-        self._bind(context, id, node, info.text, info)
+    def bind(self, context: Context, id: int, name: str, value: object, info: Info) -> None:
+        """The node has a value: whoever waits for it goes on."""
+        self._values[id] = value
+        self._infos[id] = info
+        context.values[name] = value
+        context.infos[name] = info
+        self._emit(ValueBound(id, name, context.path, value))
+        for reader in self._readers.pop(id, []):
+            self._wake(reader)
 
-    def _alone(
-        self, context: Context, options: Sequence[list[int]]
-    ) -> Generator[ForTasks, None, list[list[float]]]:
-        """Log-probabilities of each option's tokens without the context; 0 for the first."""
-        sequences = [self._core.open(option, self._scope) for option in options]
-        self._sequences.update(sequences)
-        tasks = tuple(self._score(context, sequence, 1) for sequence in sequences)
-        yield ForTasks(tasks)
-        self._settle(context, tasks)
-        for sequence in sequences:
-            self._close(sequence)
-        return [[0.0, *task.logprobs] for task in tasks]
+    def seed_of(self, seed: int | None) -> int:
+        """The node's own seed, or the program's."""
+        return self._seed if seed is None else seed
 
-    _run: ClassVar[dict[type[Node], Callable[..., Process]]] = {
-        Text: _text,
-        Open: _open,
-        Close: _close_role,
-        Fork: _fork,
-        Branch: _begin_branch,
-        Gen: _gen,
-        Select: _select,
-    }
+    # -- the engine, as steps see it
 
-    # -- helpers of nodes
-
-    def _shown(self, part: Part) -> str:
-        if isinstance(part, str):
-            return part
-        if part.attribute is None:
-            return str(self._values[part.node])
-        return str(getattr(self._infos[part.node], part.attribute))
-
-    def _opened(self, context: Context) -> EngineSequence:
+    def opened(self, context: Context) -> EngineSequence:
+        """The state's sequence."""
         if context.sequence is None:
-            context.sequence = self._core.open(scope=self._scope)
-            self._sequences.add(context.sequence)
+            context.sequence = self.open_sequence(context, ())
         return context.sequence
 
-    def _encode(self, context: Context, pieces: Sequence[Piece]) -> list[int]:
-        start = not self._opened(context).tokens
-        return self._core.tokenizer.encode(pieces, start=start)
+    def encode(self, context: Context, pieces: Sequence[Piece]) -> list[int]:
+        """The pieces as tokens that follow those of the state."""
+        start = not self.opened(context).tokens
+        return self.core.tokenizer.encode(pieces, start=start)
 
-    def _encoded(self, context: Context) -> EngineSequence:
+    def encoded(self, context: Context) -> EngineSequence:
         """The state's sequence with all its text turned into tokens."""
-        sequence = self._opened(context)
-        sequence.tokens += self._encode(context, context.pending)
+        sequence = self.opened(context)
+        sequence.tokens += self.encode(context, context.pending)
         context.pending = []
         return sequence
 
-    def _score(self, context: Context, sequence: EngineSequence, start: int) -> Scoring:
-        task = self._core.score(sequence, start, on_done=partial(self._ended, context))
-        return task
+    def open_sequence(self, context: Context, tokens: Sequence[int]) -> EngineSequence:
+        sequence = self.core.open(tokens, self._scope)
+        context.owned.add(sequence)
+        return sequence
 
-    def _settle(self, context: Context, tasks: Sequence[Task]) -> None:
+    def fork_sequence(self, owner: Context, sequence: EngineSequence) -> EngineSequence:
+        """A sequence that shares all blocks, for that state."""
+        child = self.core.fork(sequence)
+        owner.owned.add(child)
+        return child
+
+    def close_sequence(self, owner: Context, sequence: EngineSequence) -> None:
+        owner.owned.discard(sequence)
+        self.core.close(sequence)
+
+    def generate(
+        self, context: Context, sequence: EngineSequence, id: int, node: Gen | Sample, sample: int
+    ) -> Generation:
+        """Draw on that sequence, for sample number `sample` of the node."""
+
+        def tell(text: str) -> None:
+            self._emit(TextDelta(id, node.name, context.path, text, sample))
+
+        return self.core.generate(
+            sequence,
+            node.params,
+            key=sample_key(self.seed_of(node.params.seed), context.place, sample),
+            on_done=partial(self._ended, context),
+            on_text=tell if self._on_event is not None else None,
+        )
+
+    def score(self, context: Context, sequence: EngineSequence, start: int) -> Scoring:
+        """Score that sequence's tokens from `start` on."""
+        return self.core.score(sequence, start, on_done=partial(self._ended, context))
+
+    def settle(self, context: Context, tasks: Sequence[Task]) -> None:
         """Count what the tasks used; raise the first error among them."""
         for task in tasks:
             context.usage.add(task.usage)
@@ -350,16 +243,67 @@ class Interpreter:
             if task.error is not None:
                 raise task.error
 
-    def _bind(
-        self, context: Context, id: int, node: Gen | Select, value: object, info: Info
-    ) -> None:
-        self._values[id] = value
-        self._infos[id] = info
-        context.values[node.name] = value
-        context.infos[node.name] = info
-        self._emit(ValueBound(id, node.name, context.path, value))
-        for reader in self._readers.pop(id, []):
-            self._wake(reader)
+    # -- how
+
+    def _contexts(self) -> Iterator[Context]:
+        return self.root.walk()
+
+    def _called(self, caller: Context) -> Context:
+        """A state of its own for a program that is called; it waits for nobody."""
+        context = Context(self._chat.start(), path=f"{caller.path}/call{caller.calls}")
+        caller.calls += 1
+        caller.children.append(context)
+        self.start(context)
+        return context
+
+    def _wake(self, context: Context) -> None:
+        context.waits = None
+        self._ready.append(context)
+
+    def _resume(self, context: Context) -> None:
+        if context.ended:
+            return
+        assert context.process is not None, "only started states are ready"
+        try:
+            context.waits = next(context.process)
+        except Exception as error:
+            self.fail(error, context.queue[0][1] if context.queue else None)
+            return
+        match context.waits:
+            case ForTasks(tasks):
+                context.missing = len(tasks)
+            case ForValue(value):
+                self._readers.setdefault(value, []).append(context)
+            case ForRest(other):
+                other.watchers.append(context)
+            case ForNodes():
+                self._tell_watchers(context)
+                self._release_if_over(context)
+
+    def _tell_watchers(self, context: Context) -> None:
+        while context.watchers:
+            self._wake(context.watchers.pop())
+
+    def _process(self, context: Context) -> Process:
+        """The life of a state."""
+        while True:
+            while context.queue:
+                id, node = context.queue[0]
+                context.steps += 1
+                yield from self._steps[type(node)](self, context, id, node)
+                context.queue.popleft()
+            yield ForNodes()
+
+    def _release_if_over(self, context: Context) -> None:
+        if self.whole and context.resting and context.sequence is not None:
+            self.close_sequence(context, context.sequence)
+
+    def _shown(self, part: Part) -> str:
+        if isinstance(part, str):
+            return part
+        if part.attribute is not None:
+            return str(getattr(self._infos[part.node], part.attribute))
+        return self._infos[part.node].text
 
     def _emit(self, event: Event) -> None:
         if self._on_event is not None:
@@ -368,30 +312,14 @@ class Interpreter:
     def _ended(self, context: Context, task: Task) -> None:
         """The engine says that a task is over."""
         context.missing -= 1
-        if context.missing == 0 and self.error is None:
+        if context.missing == 0 and not context.ended:
             self._wake(context)
 
 
-def _place(context: Context) -> str:
-    """Where in the program a draw is made: the state's path, and the step on it."""
-    return f"{context.path}:{context.steps}"
-
-
-def _agreed(ways: Sequence[list[int]], most: Sequence[int]) -> int:
+def agreed(ways: Sequence[list[int]], most: Sequence[int]) -> int:
     """How many leading tokens all the ways share, and no more than any of `most`."""
     shared = min(most)
     for at, column in enumerate(zip(*ways, strict=False)):
         if at == shared or len(set(column)) > 1:
             return at
     return min(shared, *map(len, ways))
-
-
-def _gen_info(task: Generation) -> GenInfo:
-    return GenInfo(
-        text=task.text.text,
-        tokens=tuple(task.drawn),
-        finish_reason=task.finish_reason,
-        stop=task.text.stopped_by,
-        logprobs=tuple(task.draws),
-        usage=task.usage,
-    )

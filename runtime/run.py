@@ -22,6 +22,7 @@ from ramet.runtime.errors import Aborted, GenerationError
 from ramet.runtime.events import Event
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.result import Finished, state_of
+from ramet.runtime.steps import RUN
 from ramet.verify import check_result, verify
 
 
@@ -46,7 +47,7 @@ class Run(GraphRecorder):
     ) -> None:
         self.name = program.name
         self.done = False
-        self._interpreter = Interpreter(core, chat, seed, on_event, scope)
+        self._interpreter = Interpreter(core, chat, RUN, seed, on_event, scope)
         self._result: Result = None
         self._value: object = None
         self._reading: int | None = None
@@ -132,7 +133,7 @@ class Run(GraphRecorder):
 
     def _record(self, program: Program[..., Any], arguments: Mapping[str, Any]) -> None:
         result = program.record(self, arguments)
-        check_result(self.nodes, result)
+        check_result(self._ledger, result)
         self._end_of_program(result)
 
     def _end_of_program(self, result: Result) -> None:

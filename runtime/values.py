@@ -18,6 +18,9 @@ class GenInfo:
     stop: str | None  # the stop string or pattern that ended it
     logprobs: tuple[Draw, ...]  # of each token, where the node asks for them
     usage: Usage
+    score: float | None = None  # of the hypothesis, in a beam search
+    texts: tuple[str, ...] = ()  # of all hypotheses, best first
+    scores: tuple[float, ...] = ()  # theirs
 
     @property
     def prob(self) -> float:
@@ -48,7 +51,11 @@ class SelectInfo:
     scores: dict[str, float]
     logprobs: dict[str, tuple[float, ...]]  # of each option's tokens, given the context
     tokens: dict[str, tuple[int, ...]]  # the tokens that were scored
-    finish_reason: str = "select"
+
+    @property
+    def entropy(self) -> float:
+        """Of the probabilities, in nats: 0 where the choice is certain."""
+        return -sum(p * math.log(p) for p in self.probs.values() if p > 0)
 
     @property
     def prob(self) -> float:
@@ -56,4 +63,32 @@ class SelectInfo:
         return self.probs[self.text]
 
 
-Info = GenInfo | SamplesInfo | SelectInfo
+@dataclass(frozen=True, slots=True)
+class ScoreInfo:
+    """How a text was scored as a continuation."""
+
+    continuation: str
+    tokens: tuple[int, ...]  # those that were scored
+    logprobs: tuple[float, ...]  # of each, given all before
+
+    @property
+    def value(self) -> float:
+        """Log-probability of the text."""
+        return sum(self.logprobs)
+
+    @property
+    def text(self) -> str:
+        """The value as a text."""
+        return str(self.value)
+
+    @property
+    def mean(self) -> float:
+        """Log-probability of a token, on average."""
+        return self.value / len(self.logprobs)
+
+    @property
+    def prob(self) -> float:
+        return math.exp(self.value)
+
+
+Info = GenInfo | SamplesInfo | SelectInfo | ScoreInfo

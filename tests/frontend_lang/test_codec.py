@@ -26,10 +26,11 @@ from ramet.graph import (
     TextOf,
     TupleOf,
 )
+from ramet.ledger import Ledger
 from ramet.nodes import METHODS, ROLES
 from ramet.params import SamplingParams
 from ramet.recorder import GraphRecorder
-from ramet.verify import Ledger
+from ramet.verify import breaks
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
 names = st.sampled_from(["a", "b", "answer", "é"])
@@ -333,4 +334,4 @@ def test_a_span_that_was_read_opens_no_file() -> None:
         )
     assert str(caught.value).startswith("/etc/hosts:1:1: node 1 (gen)")
     assert "\n" not in str(caught.value)
-    assert Ledger().breaks(Gen(9, "a", span=Span("/etc/hosts", 1, 1)))
+    assert breaks(Ledger(), Gen(9, "a", span=Span("/etc/hosts", 1, 1)))

@@ -20,9 +20,11 @@ from ramet.graph import (
     Text,
     TextOf,
 )
+from ramet.laws import LAWS
+from ramet.ledger import Ledger
 from ramet.nodes import KINDS, Method, Role
 from ramet.params import SamplingParams
-from ramet.verify import LAWS, MAX_RESULT_DEPTH, Ledger, verify
+from ramet.verify import MAX_RESULT_DEPTH, verify
 
 WIZARD = cast("Role", "wizard")
 MODE = cast("Method", "sum_logprobs")

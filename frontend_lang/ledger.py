@@ -1,0 +1,92 @@
+"""The nodes of a graph so far, and what its laws need to know of them, each in O(1).
+
+Knows what follows from the order of nodes: open roles, branches, what is continued or released.
+Knows no law (`ramet.laws`).
+"""
+
+from ramet.nodes import (
+    Binding,
+    Branch,
+    Call,
+    Close,
+    Fork,
+    Gen,
+    Input,
+    Keep,
+    Node,
+    Open,
+    Role,
+    Sample,
+    Score,
+    Select,
+    Step,
+)
+
+
+class Ledger:
+    """What there is after each node."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.roles: list[Role | None] = []  # the role open after each node
+        self.begun: list[int] = []  # the root, branch or call that each node's state began with
+        self.changed: list[int] = []  # the last node on each state that made no mere branches
+        self.continued: set[int] = set()  # states that a node other than a beginning continues
+        self.branched: set[tuple[int, int]] = set()  # fork and index of each branch
+        self.released: set[int] = set()  # forks of which one branch was kept
+        self.inputs: set[str] = set()
+
+    def note(self, node: Node) -> int:
+        """Enter a node, and give its id."""
+        id = len(self.nodes)
+        role = self.role(node.state) if isinstance(node, Step) else None
+        begun = self.begun[node.state] if isinstance(node, Step) and self.node(node.state) else 0
+        match node:
+            case Open(role=opened):
+                role = opened
+            case Close():
+                role = None
+            case Call():
+                role, begun = None, id
+            case Branch(state=fork, index=index):
+                self.branched.add((fork, index))
+                begun = id
+            case Keep(branch=branch):
+                role = self.role(branch)
+                if (fork := self.fork_of(branch)) is not None:
+                    self.released.add(fork)
+            case Input(name=name):
+                self.inputs.add(name)
+            case _:
+                pass
+        if isinstance(node, Step) and not isinstance(node, Branch | Call):
+            self.continued.add(node.state)
+        forks = isinstance(node, Fork | Sample) and self.node(node.state) is not None
+        self.changed.append(self.changed[node.state] if forks else id)
+        self.nodes.append(node)
+        self.roles.append(role)
+        self.begun.append(begun)
+        return id
+
+    def node(self, id: int) -> Node | None:
+        return self.nodes[id] if 0 <= id < len(self.nodes) else None
+
+    def role(self, state: int) -> Role | None:
+        return self.roles[state] if 0 <= state < len(self.roles) else None
+
+    def fork_of(self, id: int) -> int | None:
+        """The fork of the branch that the node lies on; None if it lies on none."""
+        if self.node(id) is None:
+            return None
+        begun = self.nodes[self.begun[id]]
+        return begun.state if isinstance(begun, Branch) else None
+
+    def binds(self, id: int) -> Binding | Input | None:
+        """The node that says what kind of value this one binds; None if it binds none."""
+        match node := self.node(id):
+            case Gen() | Select() | Score() | Input():
+                return node
+            case Branch(state=fork) if isinstance(sample := self.node(fork), Sample):
+                return sample
+            case _:
+                return None

@@ -1,0 +1,81 @@
+"""Runs `gen` and `Sample`: draws on the state itself, or on forks of it."""
+
+from collections.abc import Generator, Sequence
+
+from ramet.nodes import Gen, Sample
+from ramet.runtime.context import Context, ForTasks, Process
+from ramet.runtime.errors import GenerationError
+from ramet.runtime.interpreter import Interpreter
+from ramet.runtime.sequence import Generation, Sequence as EngineSequence
+from ramet.runtime.values import GenInfo, SamplesInfo
+from ramet.types import Type, value_of
+
+
+def gen(run: Interpreter, context: Context, id: int, node: Gen) -> Process:
+    sequence = run.encoded(context)
+    if node.params.n > 1:
+        drawn = yield from _draws(run, context, sequence, id, node, node.params.n)
+        for fork, _ in drawn:
+            run.close_sequence(context, fork)
+        infos = tuple(_info(task) for _, task in drawn)
+        values = [typed(node, info.text) for info in infos]
+        run.bind(context, id, node.name, values, SamplesInfo(infos))
+        return
+    task = run.generate(context, sequence, id, node, 0)
+    yield ForTasks((task,))
+    run.settle(context, (task,))
+    context.generated(task.text.text, task.text.leftover)
+    run.bind(context, id, node.name, typed(node, task.text.text), _info(task))
+
+
+def sample(run: Interpreter, context: Context, id: int, node: Sample) -> Process:
+    """Every draw goes on as a branch, which begins where the draw ended."""
+    sequence = run.encoded(context)
+    drawn = yield from _draws(run, context, sequence, id, node, node.count)
+    for index, (fork, task) in enumerate(drawn):
+        child = run.branch(id, index)
+        child.begin(context, index)
+        context.owned.discard(fork)
+        child.own(fork)
+        child.generated(task.text.text, task.text.leftover)
+        child.drawn = (node.name, typed(node, task.text.text), _info(task))
+        run.start(child)
+
+
+def typed(node: Gen | Sample, text: str) -> object:
+    """The value of a generated text; `GenerationError` if it was cut before it was whole."""
+    kind: Type | None = node.type
+    try:
+        return value_of(kind, text)
+    except ValueError as error:
+        raise GenerationError(
+            f"gen {node.name}: the text {text[:80]!r} ended before it was a whole {kind}; "
+            f"give it more than max_tokens={node.params.max_tokens}"
+        ) from error
+
+
+def _draws(
+    run: Interpreter,
+    context: Context,
+    sequence: EngineSequence,
+    id: int,
+    node: Gen | Sample,
+    count: int,
+) -> Generator[ForTasks, None, Sequence[tuple[EngineSequence, Generation]]]:
+    """Samples side by side on forks of the sequence; the state itself appends nothing."""
+    forks = [run.fork_sequence(context, sequence) for _ in range(count)]
+    tasks = tuple(run.generate(context, fork, id, node, i) for i, fork in enumerate(forks))
+    yield ForTasks(tasks)
+    run.settle(context, tasks)
+    return list(zip(forks, tasks, strict=True))
+
+
+def _info(task: Generation) -> GenInfo:
+    return GenInfo(
+        text=task.text.text,
+        tokens=tuple(task.drawn),
+        finish_reason=task.finish_reason,
+        stop=task.text.stopped_by,
+        logprobs=tuple(task.draws),
+        usage=task.usage,
+    )

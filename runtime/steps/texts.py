@@ -1,0 +1,23 @@
+"""Runs the nodes that append text: what is written out, values, and the turns of the template."""
+
+from ramet.nodes import Close, Open, Text
+from ramet.runtime.context import Context, Process
+from ramet.runtime.interpreter import Interpreter
+
+
+def text(run: Interpreter, context: Context, id: int, node: Text) -> Process:
+    yield from run.await_values(node.parts)
+    context.write(run.spelled(node.parts))
+
+
+def open_turn(run: Interpreter, context: Context, id: int, node: Open) -> Process:
+    yield from ()
+    piece, context.conversation = context.conversation.open(node.role)
+    context.write_template(piece)
+    context.turn = ""
+
+
+def close_turn(run: Interpreter, context: Context, id: int, node: Close) -> Process:
+    yield from ()
+    piece, context.conversation = context.conversation.close(context.turn)
+    context.write_template(piece)
