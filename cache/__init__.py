@@ -2,6 +2,7 @@
 
 from ramet.cache.block import Copy
 from ramet.cache.errors import AuditError, CacheError, CacheMisuse, OutOfBlocks
+from ramet.cache.plan import Expectation
 from ramet.cache.pool import BlockPool
 from ramet.cache.stats import CacheStats
 from ramet.cache.table import BlockTable
@@ -14,5 +15,6 @@ __all__ = [
     "CacheMisuse",
     "CacheStats",
     "Copy",
+    "Expectation",
     "OutOfBlocks",
 ]

@@ -1,18 +1,21 @@
-"""The laws of the bookkeeping, each one function, all checked in O(blocks + references).
+"""The laws of the bookkeeping, each one function, all checked in O(blocks + references + places),
+but for sorting the cached blocks.
 
 Reads the pool and the tables through two protocols and changes nothing. Recounts everything from
 the tables and the blocks; believes no counter and no index. What the blocks truly contain it cannot
 see: no tensor is here.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
 
 from ramet.cache.block import Block, Identity
 from ramet.cache.errors import AuditError
+from ramet.cache.eviction import NEVER, EvictionOrder
 from ramet.cache.hashing import KeyChain
+from ramet.cache.plan import Place, Plan
 from ramet.cache.prefix import PrefixIndex, Route
 
 
@@ -26,7 +29,8 @@ class Books(Protocol):
     index: PrefixIndex
     blocks: list[Block]
     free: list[int]
-    cached: OrderedDict[int, Block]
+    cached: EvictionOrder
+    plan: Plan
 
 
 class Holder(Protocol):
@@ -79,8 +83,8 @@ def states_are_distinct(books: Books, tables: list[Holder]) -> Iterator[str]:
         held = block.owners > 0 or bool(block.pins)
         if (block.id in free) + held + (block.id in books.cached) != 1:
             yield f"{block}: free {block.id in free}, cached {block.id in books.cached}"
-    if not all(books.blocks[id] is block for id, block in books.cached.items()):
-        yield "a cached block under another's id"
+    if not all(0 <= id < books.num_blocks for id in books.cached):
+        yield f"unknown blocks are cached: {[*books.cached]}"
 
 
 def counts_are_references(books: Books, tables: list[Holder]) -> Iterator[str]:
@@ -116,7 +120,7 @@ def index_is_exact(books: Books, tables: list[Holder]) -> Iterator[str]:
     serials = [block.serial for block in books.blocks if block.serial]
     if len(set(serials)) < len(serials):
         yield "a serial was given twice"
-    for block in books.cached.values():
+    for block in map(books.blocks.__getitem__, books.cached):
         if not books.index.holds(block):
             yield f"{block} is cached and cannot be found"
     if not books.sharing and (books.index.keys or books.index.open or books.index.announced):
@@ -224,11 +228,76 @@ def announcements_are_live(books: Books, tables: list[Holder]) -> Iterator[str]:
         yield f"{sum(said.values())} blocks announced, {sum(noted.values())} noted"
 
 
+def places_are_a_tree(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A place hangs under the one before it and is passed by no use that does not pass that one."""
+    del tables
+    found = list(places_of(books.plan))
+    for place in found:
+        passing = Counter(place.uses)
+        further = Counter(use for below in place.below.values() for use in below.uses)
+        if place.uses != sorted(place.uses) or (place.above is not None and not place.uses):
+            yield f"the uses {place.uses} of {place.tokens}"
+        if place.above is not None and further - passing:
+            yield f"uses go on from {place.tokens} that did not come there: {further - passing}"
+        if place.above is None and not place.below:
+            yield "a scope without a place"
+        for tokens, below in place.below.items():
+            if below.above is not place or below.tokens != tokens:
+                yield f"{below.tokens} under {place.tokens}"
+            if len(tokens) != books.block_size:
+                yield f"{tokens} is no full block"
+    count = sum(place.above is not None for place in found)
+    if not count == books.plan.count <= books.plan.limit:
+        yield f"{count} places, counted {books.plan.count}, at most {books.plan.limit}"
+    if count and not books.sharing:
+        yield "something is expected in a pool that does not share"
+
+
+def places_find_blocks(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A place is bound to the block that a lookup from the start would find there, if any."""
+    del tables
+    bound = 0
+    for place in places_of(books.plan):
+        above = place.above
+        if above is None:
+            bound += isinstance(place.identity, bytes)
+            continue
+        block = None
+        if above.identity is not None:
+            block = books.index.child(above.identity, list(place.tokens))
+        if place.block is not block or place.identity != (block and block.serial):
+            yield f"{place.block} is bound at {place.tokens}, where {block} is found"
+        bound += block is not None
+    if bound != len(books.plan.places) or any(
+        place.identity != identity for identity, place in books.plan.places.items()
+    ):
+        yield f"{bound} places are bound, {len(books.plan.places)} known"
+
+
+def places_of(plan: Plan) -> Iterator[Place]:
+    """All of them, those before the ones below; the starts of scopes are always bound."""
+    found = [place for place in plan.places.values() if place.above is None]
+    for place in found:
+        yield place
+        found += place.below.values()
+
+
+def turns_are_exact(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """The order of reuse is that of the plan, and what lies behind it is in order."""
+    del tables
+    yield from books.cached.faults()
+    for rank, _, id in books.cached.turns():
+        use = books.plan.next_use(books.blocks[id])
+        if rank != (NEVER if use is None else -use):
+            yield f"{books.blocks[id]} is used next at {use}, and stands at {rank}"
+
+
 def descendants_go_first(books: Books, tables: list[Holder]) -> Iterator[str]:
     """A cached block is reused before the blocks it builds on."""
     del tables
-    places = {block.serial: place for place, block in enumerate(books.cached.values())}
-    for place, block in enumerate(books.cached.values()):
+    cached = [books.blocks[id] for id in books.cached]
+    places = {block.serial: place for place, block in enumerate(cached)}
+    for place, block in enumerate(cached):
         if isinstance(block.parent, int) and places.get(block.parent, place + 1) < place:
             yield f"{block} is reused after its parent"
 
@@ -244,5 +313,8 @@ LAWS = (
     tables_are_paths,
     steps_are_private,
     announcements_are_live,
+    places_are_a_tree,
+    places_find_blocks,
+    turns_are_exact,
     descendants_go_first,
 )

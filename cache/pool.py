@@ -2,26 +2,34 @@
 
 A block is *free* (blank), *held* (owned by tables, or pinned by a copy in flight) or *cached*
 (nobody's, but published: it can be found and held again until it is reused). Free blocks are taken
-before cached ones, the one freed last first; cached ones go in the order in which they were given
-up. A table gives up its last block first, so a block goes before the blocks it builds on.
+before cached ones, the one freed last first. Of cached ones go first those that no expected use
+needs, then those whose next use is farthest, and among equals the one given up first. A table gives
+up its last block first, and whoever needs a block needs those before it: so a block goes before the
+blocks it builds on.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ramet.cache.audit import Holder, audit
 from ramet.cache.block import Block, Identity
 from ramet.cache.errors import CacheMisuse, OutOfBlocks
+from ramet.cache.eviction import EvictionOrder
 from ramet.cache.hashing import KeyChain
+from ramet.cache.plan import Expectation, Plan
 from ramet.cache.prefix import PrefixIndex
 from ramet.cache.stats import CacheStats, Counters
+
+# Expected uses are followed through this many full pools. What lies behind more distinct blocks
+# than fit is evicted before its turn under any order; more than one, because most of what is
+# expected is on other paths than what is cached.
+PLANNED_POOLS = 4
 
 
 class BlockPool:
     """A fixed number of blocks and what can be found in them.
 
-    Engines use the constructor, `available`, `stats`, `audit` and `clear`; the other methods are
-    for tables. Every one of them either does what it says or raises and changes nothing.
+    Engines use the constructor, `available`, `expect`, `stats`, `audit` and `clear`; the others are
+    for tables. Every method either does what it says or raises and changes nothing.
     """
 
     def __init__(
@@ -46,12 +54,21 @@ class BlockPool:
         self.counters = Counters()
         self.blocks = [Block(id) for id in range(num_blocks)]
         self.free = list(range(num_blocks - 1, -1, -1))
-        self.cached: OrderedDict[int, Block] = OrderedDict()
+        self.cached = EvictionOrder()
+        self.plan = Plan(self.index, self.cached, block_size, PLANNED_POOLS * num_blocks)
 
     @property
     def available(self) -> int:
         """Blocks that can be taken right now."""
         return len(self.free) + len(self.cached)
+
+    def expect(self, tokens: Sequence[int], use: int, scope: bytes = b"") -> Expectation:
+        """Say that a table in this scope will adopt `tokens`, so that its blocks are evicted late.
+
+        `use` is the place of that in the queue of everything expected: smaller is sooner. Only full
+        blocks count; they need not be there yet. Drop the expectation when it came true.
+        """
+        return self.plan.expect(tokens if self.sharing else (), use, scope)
 
     def stats(self) -> CacheStats:
         free, cached, count = len(self.free), len(self.cached), self.counters
@@ -80,7 +97,7 @@ class BlockPool:
         """Drop every cached block; returns how many. What tables hold stays, and stays findable."""
         dropped = len(self.cached)
         while self.cached:
-            self.free.append(self._reuse_oldest().id)
+            self.free.append(self._reuse_next().id)
         return dropped
 
     def take(self) -> Block:
@@ -88,22 +105,22 @@ class BlockPool:
         if self.free:
             block = self.blocks[self.free.pop()]
         elif self.cached:
-            block = self._reuse_oldest()
+            block = self._reuse_next()
             self.counters.evicted += 1
         else:
             raise OutOfBlocks(1, 0)
         block.owners = 1
         return block
 
-    def _reuse_oldest(self) -> Block:
-        _, block = self.cached.popitem(last=False)
-        self.index.unseal(block)
+    def _reuse_next(self) -> Block:
+        block = self.blocks[self.cached.pop()]
+        self._unseal(block)
         block.blank()
         return block
 
     def share(self, block: Block) -> None:
         """One owner more, of a held or cached block."""
-        if not block.owners and not block.pins and self.cached.pop(block.id, None) is None:
+        if not block.owners and not block.pins and not self.cached.discard(block.id):
             raise CacheMisuse(f"block {block.id} is free, there is nothing to share")
         block.owners += 1
 
@@ -143,7 +160,7 @@ class BlockPool:
         """A block that nobody holds: cached if it is published, else free."""
         if block.serial:
             if self.index.holds(block):
-                self.cached[block.id] = block
+                self.cached.add(block.id, self.plan.next_use(block))
                 return
         elif block.parent is not None:
             self.index.close(block)
@@ -157,10 +174,15 @@ class BlockPool:
         if older is not None:
             self._displace(older)
         self.index.seal(block, key, parent)
+        self.plan.published(block, parent)
         self.counters.published += 1
 
     def _displace(self, block: Block) -> None:
-        self.index.unseal(block)
+        self._unseal(block)
         self.counters.displaced += 1
-        if self.cached.pop(block.id, None) is not None:
+        if self.cached.discard(block.id):
             self._retire(block)
+
+    def _unseal(self, block: Block) -> None:
+        self.index.unseal(block)
+        self.plan.gone(block)

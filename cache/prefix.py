@@ -78,6 +78,14 @@ class PrefixIndex:
             return None
         return block
 
+    def child(self, parent: Identity, tokens: list[int]) -> Block | None:
+        """As `find`, by comparing tokens alone: no key is known."""
+        siblings = self.sealed.get(parent, [])
+        place = bisect_left(siblings, (tokens,))
+        if place < len(siblings) and siblings[place][0] == tokens:
+            return siblings[place][1]
+        return None
+
     def holds(self, block: Block) -> bool:
         """True while the block is published and has not been displaced."""
         return block.serial != 0 and self.keys.get(block.key) is block

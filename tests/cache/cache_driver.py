@@ -11,6 +11,7 @@ from cache_world import Row, World
 BLOCK_SIZES = (1, 2, 3, 8, 16)
 POOLS = (4, 7, 16, 64)
 MAX_ROWS = 9
+MAX_EXPECTED = 8
 
 
 class Driver:
@@ -19,7 +20,10 @@ class Driver:
     def __init__(self, seed: int, *, bits: int = 128, sharing: bool = True) -> None:
         self.draw = random.Random(seed)
         self.size = self.draw.choice(BLOCK_SIZES)
-        self.world = World(self.draw.choice(POOLS), self.size, bits=bits, sharing=sharing)
+        places = self.draw.choice((None, None, None, 0, 1, 5))
+        self.world = World(
+            self.draw.choice(POOLS), self.size, bits=bits, sharing=sharing, places=places
+        )
         self.scopes = [b"one", b"two", b""][: self.draw.randint(1, 3)]
         self.operations = [
             *[self.admit] * 3,
@@ -33,6 +37,9 @@ class Driver:
             self.release,
             self.announce,
             self.adopt,
+            self.expect,
+            self.expect,
+            self.drop,
             self.clear,
         ]
 
@@ -120,6 +127,18 @@ class Driver:
             row = self.draw.choice(idle)
             self.world.misuse(row)
             self.world.adopt(row, self.tokens(self.count()))
+
+    def expect(self) -> None:
+        """A text like any, or one that goes on from a row's."""
+        known = self.draw.choice(self.world.rows).tokens if self.world.rows else []
+        known = known[: self.draw.randint(0, len(known))]
+        if len(self.world.expectations) < MAX_EXPECTED:
+            tokens = known + self.tokens(self.count())
+            self.world.expect(self.draw.choice(self.scopes), tokens, self.draw.randint(0, 6))
+
+    def drop(self) -> None:
+        if expected := self.world.expectations:
+            self.world.drop(self.draw.randrange(len(expected)))
 
     def clear(self) -> None:
         if self.draw.random() < 0.1:

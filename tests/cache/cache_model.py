@@ -51,11 +51,19 @@ class Row:
     said: dict[int, int] = field(default_factory=dict[int, int])  # block number -> end node
 
 
+@dataclass(eq=False)
+class Use:
+    """An expected use: the nodes at the ends of the full blocks that it will need."""
+
+    when: int
+    nodes: list[int]
+
+
 class Model:
     """What a pool of `num_blocks` must do. Rows are the live ones, shared with the world."""
 
     def __init__(
-        self, paths: Paths, rows: list[Row], num_blocks: int, size: int, sharing: bool
+        self, paths: Paths, rows: list[Row], num_blocks: int, size: int, sharing: bool, limit: int
     ) -> None:
         self.paths = paths
         self.rows = rows
@@ -64,6 +72,8 @@ class Model:
         self.free = set(range(num_blocks))
         self.cells: dict[int, Cell] = {}
         self.lru: list[Cell] = []
+        self.limit = limit
+        self.expected: list[Use] = []
         self.published: dict[int, Cell] = {}
         self.counts = dict.fromkeys(
             ("queries", "hits", "published", "merged", "evicted", "copies", "displaced"), 0
@@ -82,9 +92,10 @@ class Model:
         if self.free:
             self.free.remove(id)
         else:
-            oldest = self.lru.pop(0)
-            assert oldest.id == id, "not the block given up first"
-            del self.published[oldest.nodes[-1]]
+            victim = self.order()[0]
+            assert victim.id == id, "not the block whose turn it is"
+            self.lru.remove(victim)
+            del self.published[victim.nodes[-1]]
             del self.cells[id]
             self.counts["evicted"] += 1
         self.cells[id] = Cell(id)
@@ -113,6 +124,27 @@ class Model:
     def shrink(self, row: Row, count: int) -> None:
         while len(row.cells) > count:
             self.settle(row.cells.pop())
+
+    # Expecting
+
+    def expect(self, scope: bytes, tokens: list[int], when: int) -> Use:
+        nodes = self.paths.walk(scope, tokens)[self.size - 1 :: self.size] if self.sharing else []
+        use = Use(when, [])
+        self.expected.append(use)
+        for node in nodes:
+            known = {node for use in self.expected for node in use.nodes}
+            if node not in known and len(known) == self.limit:
+                break
+            use.nodes.append(node)
+        return use
+
+    def next_use(self, cell: Cell) -> float:
+        node = cell.nodes[-1]
+        return min((u.when for u in self.expected if node in u.nodes), default=float("inf"))
+
+    def order(self) -> list[Cell]:
+        """Cached cells: latest next use first, then the one given up first."""
+        return sorted(self.lru, key=self.next_use, reverse=True)
 
     # Finding
 

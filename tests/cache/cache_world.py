@@ -5,10 +5,10 @@ which knows no collisions, is left out; the audit and what the blocks contain mu
 """
 
 import pytest
-from cache_model import Model, Paths, Row
+from cache_model import Model, Paths, Row, Use
 from xxhash import xxh3_128_digest
 
-from ramet.cache import BlockPool, BlockTable, CacheMisuse, Copy, OutOfBlocks
+from ramet.cache import BlockPool, BlockTable, CacheMisuse, Copy, Expectation, OutOfBlocks
 from ramet.cache.hashing import KeyChain
 
 SEED = 7
@@ -34,16 +34,27 @@ class CutChain(KeyChain):
 
 class World:
     def __init__(
-        self, num_blocks: int, size: int, *, bits: int = 128, sharing: bool = True
+        self,
+        num_blocks: int,
+        size: int,
+        *,
+        bits: int = 128,
+        sharing: bool = True,
+        places: int | None = None,
     ) -> None:
+        """`places` is how many the plan may have, if not as many as it takes."""
         self.pool = BlockPool(num_blocks, size, seed=SEED, fingerprint=b"toy", sharing=sharing)
+        if places is not None:
+            self.pool.plan.limit = places
         if bits < 128:
             self.pool.chain = CutChain(bits)
         self.size = size
         self.paths = Paths()
         self.rows: list[Row] = []
         self.exact = bits == 128
-        self.model = Model(self.paths, self.rows, num_blocks, size, sharing)
+        limit = self.pool.plan.limit
+        self.model = Model(self.paths, self.rows, num_blocks, size, sharing, limit)
+        self.expectations: list[tuple[Expectation, Use]] = []
         self.slots = [[GARBAGE] * size for _ in range(num_blocks)]
         self.keys: dict[bytes | int, bytes] = {}
 
@@ -178,6 +189,20 @@ class World:
         if self.exact:
             assert dropped == self.model.clear()
 
+    def expect(self, scope: bytes, tokens: list[int], use: int) -> None:
+        before = self.snapshot()[:4]
+        expected = self.pool.expect(tokens, use, scope)
+        self.expectations.append((expected, self.model.expect(scope, tokens, use)))
+        if self.exact:
+            assert len(expected.path) == len(self.expectations[-1][1].nodes)
+        assert self.snapshot()[:4] == before, "a hint changed more than the order"
+
+    def drop(self, place: int) -> None:
+        expectation, use = self.expectations.pop(place)
+        expectation.drop()
+        expectation.drop()
+        self.model.expected.remove(use)
+
     def misuse(self, row: Row) -> None:
         """Every wrong call at this moment: a typed error, and nothing changed."""
         before = self.snapshot()
@@ -239,7 +264,7 @@ class World:
         for row in self.rows:
             assert row.table.blocks == [cell.id for cell in row.cells]
         assert set(pool.free) == model.free
-        assert list(pool.cached) == [cell.id for cell in model.lru]
+        assert list(pool.cached) == [cell.id for cell in model.order()]
         found = {block.id for block in pool.index.keys.values()}
         assert found == {cell.id for cell in model.published.values()}
         for cell in model.published.values():
@@ -262,8 +287,11 @@ class World:
         assert len(self.pool.free) == self.pool.num_blocks
         index = self.pool.index
         assert not any((index.keys, index.sealed, index.open, index.announced))
+        while self.expectations:
+            self.drop(0)
+        assert (self.pool.plan.count, self.pool.plan.places) == (0, {})
 
-    def snapshot(self) -> object:
+    def snapshot(self) -> tuple[object, ...]:
         """All that a refused call must leave alone."""
         pool = self.pool
         blocks = [(b.owners, *b.pins, *b.tokens, b.parent, b.serial, b.key) for b in pool.blocks]
@@ -273,7 +301,8 @@ class World:
             for row in self.rows
         ]  # fmt: skip
         cached = list(pool.cached)
-        return blocks, tables, pool.free.copy(), cached, list(pool.index.keys), pool.stats()
+        keys = list(pool.index.keys)
+        return blocks, tables, pool.free.copy(), (keys, pool.stats()), cached
 
 
 __all__ = ["SEED", "Copy", "CutChain", "Row", "World"]

@@ -6,6 +6,7 @@ import pytest
 
 from ramet.cache import AuditError, BlockPool, BlockTable
 from ramet.cache.hashing import KeyChain
+from ramet.cache.plan import Place
 from ramet.cache.prefix import Route
 from ramet.cache.table import NOWHERE
 
@@ -18,6 +19,8 @@ class Scene:
     Block 3 and 4: cached, the text [6] * 8. Block 5: a published sibling of block 0, [7] * 4.
     Block 6: the target of `copying`, 7: reserved with it.
     Block 8: [3, 3], open, `writing` is about to write in place; `reading` adopted it meanwhile.
+
+    Expected: [6] * 8, the cached text, first at 3 and then at 5; at 4 block 0 and what is nowhere.
     """
 
     def __init__(self) -> None:
@@ -33,6 +36,9 @@ class Scene:
         self.writing.reserve(1)
         self.reading = BlockTable(self.pool)
         self.reading.adopt([3, 3])
+        self.soon = self.pool.expect([6] * 8, 3)
+        self.pool.expect([6] * 8, 5)
+        self.pool.expect([1, 2, 3, 4, 0, 0, 0, 0], 4)
         self.saying = BlockTable(self.pool)
         self.saying.announce([2] * 8)
         self.tables = [
@@ -55,6 +61,13 @@ class Scene:
     def key(self) -> bytes:
         return next(iter(self.index.announced))
 
+    def place(self, *path: int) -> Place:
+        """Of the text that repeats each of these tokens in a block of its own."""
+        place = self.pool.plan.places[b""]
+        for token in path:
+            place = place.below[(token,) * 4]
+        return place
+
     def both(self, *changes: object) -> None:
         """For faults of more than one change: the arguments are the changes."""
 
@@ -69,6 +82,7 @@ def test_the_scene_is_lawful() -> None:
     assert [block.owners for block in scene.blocks[:9]] == [3, 3, 2, 0, 0, 1, 1, 1, 2]
     assert scene.blocks[2].pins == [2]
     assert list(scene.pool.cached) == [4, 3]
+    assert [place.block for place in scene.soon.path] == scene.blocks[3:5]
     assert (scene.copying.blocks, scene.writing.blocks) == ([0, 1, 6, 7], [8])
 
 
@@ -88,10 +102,10 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "free and held": lambda s: s.pool.free.append(0),
         "free and pinned": lambda s: s.both(s.set(s.blocks[9], pins=[1])),
         "free and cached": lambda s: s.pool.free.append(3),
-        "cached and held": lambda s: s.pool.cached.update({0: s.blocks[0]}),
+        "cached and held": lambda s: s.pool.cached.add(0, None),
         "lost from the free list": lambda s: s.pool.free.pop(),
-        "lost from the cached ones": lambda s: s.pool.cached.popitem(),
-        "cached under another's id": lambda s: s.pool.cached.update({3: s.blocks[4]}),
+        "lost from the cached ones": lambda s: s.pool.cached.pop(),
+        "an unknown block is cached": lambda s: s.pool.cached.add(12, None),
         "an owner too few, so nobody's": lambda s: s.set(s.blocks[5], owners=0),
     },
     "counts are references": {
@@ -191,8 +205,55 @@ FAULTS: dict[str, dict[str, Fault]] = {
         ),
         "withdrawn by half": lambda s: s.route().announced.popitem(),
     },
+    "places are a tree": {
+        "a use too many": lambda s: s.place(6, 6).uses.append(9),
+        "no use": lambda s: s.place(6, 6).uses.clear(),
+        "uses out of order": lambda s: s.place(6).uses.reverse(),
+        "another above": lambda s: s.set(s.place(6, 6), above=s.place()),
+        "other tokens": lambda s: s.set(s.place(6, 6), tokens=(7,) * 4),
+        "no full block": lambda s: s.both(
+            s.set(s.place(6, 6), tokens=()),
+            s.place(6).below.update({(): s.place(6).below.pop((6,) * 4)}),
+        ),
+        "a scope without any": lambda s: s.pool.plan.places.update({b"one": Place(None, ())}),
+        "miscounted": lambda s: s.set(s.pool.plan, count=3),
+        "too many": lambda s: s.set(s.pool.plan, limit=3),
+        "without sharing": lambda s: s.both(
+            s.set(s.pool, sharing=False),
+            s.index.keys.clear(),
+            s.index.open.clear(),
+            s.index.announced.clear(),
+            s.index.sealed.clear(),
+            s.set(s.saying, route=None),
+            s.pool.cached.discard(3),
+            s.pool.cached.discard(4),
+            s.pool.free.extend([3, 4]),
+            s.blocks[3].blank(),
+            s.blocks[4].blank(),
+            [s.set(b, parent=None) for b in s.blocks if not b.serial],
+        ),
+    },
+    "places find blocks": {
+        "bound to another": lambda s: s.set(s.place(6, 6), block=s.blocks[3]),
+        "bound to nothing": lambda s: s.set(s.place(6, 6), block=None),
+        "under another identity": lambda s: s.set(s.place(6, 6), identity=77),
+        "not known": lambda s: s.pool.plan.places.pop(s.blocks[4].serial),
+        "known twice": lambda s: s.pool.plan.places.update({77: s.place(6, 6)}),
+    },
+    "turns are exact": {
+        "too early": lambda s: s.pool.cached.move(4, None),
+        "too late": lambda s: s.pool.cached.move(3, 2),
+        "the heap out of order": lambda s: s.pool.cached._heap.reverse(),
+        "not in the heap": lambda s: s.pool.cached._heap.clear(),
+        "in the queue too": lambda s: s.pool.cached._queue.update({4: 1}),
+        "the queue out of order": lambda s: s.both(
+            s.pool.cached.discard(3),
+            s.pool.cached.discard(4),
+            s.pool.cached._queue.update({4: 9, 3: 8}),
+        ),
+    },
     "descendants go first": {
-        "the parent first": lambda s: s.pool.cached.move_to_end(4),
+        "the parent first": lambda s: s.both(s.pool.cached.discard(4), s.pool.cached.add(4, 3)),
     },
 }
 

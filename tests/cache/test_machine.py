@@ -60,9 +60,18 @@ class CacheMachine(RuleBasedStateMachine):
         scopes=st.integers(1, 3),
         bits=st.sampled_from((128, 128, 128, 128, 8, 2, 0)),
         sharing=st.sampled_from((True,) * 7 + (False,)),
+        places=st.sampled_from((None, None, None, 0, 1, 5)),
     )
-    def start(self, num_blocks: int, size: int, scopes: int, bits: int, sharing: bool) -> None:
-        self.world = World(num_blocks, size, bits=bits, sharing=sharing)
+    def start(
+        self,
+        num_blocks: int,
+        size: int,
+        scopes: int,
+        bits: int,
+        sharing: bool,
+        places: int | None,
+    ) -> None:
+        self.world = World(num_blocks, size, bits=bits, sharing=sharing, places=places)
         self.scopes = SCOPES[:scopes]
         self.preempted: list[tuple[bytes, list[int]]] = []
         for place in range(4):
@@ -236,6 +245,19 @@ class CacheMachine(RuleBasedStateMachine):
         twins = [other for other in self.world.rows if tokens[: len(other.tokens)] == other.tokens]
         for twin in twins:
             self.world.awaits(twin, tokens[len(twin.tokens) :])
+
+    @precondition(lambda self: self.world.rows and len(self.world.expectations) < MAX_ROWS)
+    @act(pick=PICK, cut=LENGTH, more=st.lists(TOKEN, max_size=20), use=st.integers(-1, 5))
+    def expect(self, pick: int, cut: tuple[int, int], more: list[int], use: int) -> None:
+        """A text that begins like a row's is expected, of the same tenant or not."""
+        row = self.world.rows[pick % len(self.world.rows)]
+        scope = self.scopes[use % len(self.scopes)]
+        self.world.expect(scope, row.tokens[: self.length(cut)] + more, use)
+
+    @precondition(lambda self: self.world.expectations)
+    @act(pick=PICK)
+    def drop(self, pick: int) -> None:
+        self.world.drop(pick % len(self.world.expectations))
 
     @precondition(lambda self: self.world.rows)
     @act(pick=PICK)
