@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ramet.cache import AuditError, BlockPool, BlockTable, CacheStats
+from ramet.cache import AuditError, BlockPool, BlockTable, CacheStats, Expectation
 from ramet.params import SamplingParams
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.config import EngineConfig
@@ -36,6 +36,9 @@ from ramet.runtime.text import TextStream
 from ramet.runtime.tokenizer import Tokenizer
 
 AnyTask = TypeVar("AnyTask", bound=Task)
+
+# More than tasks will ever arrive: what is only expected comes after everything that has arrived.
+LATER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,19 @@ class EngineCore:
         self.scheduler.forget(sequence)
         sequence.table.release()
         del self._sequences[sequence]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether blocks are so few that the next step may evict some."""
+        return self.scheduler.crowded
+
+    def expect(self, tokens: Tokens[int], when: int, scope: bytes = b"") -> Expectation:
+        """Say that a sequence over `tokens` will come, so that blocks it can use are evicted late.
+
+        `when` is its place among all that are to come; all of them come after the tasks that
+        arrived already. Drop the expectation when the sequence is there, or will not come.
+        """
+        return self.pool.expect(tokens, LATER + when, scope)
 
     # -- tasks
 
@@ -337,6 +353,9 @@ class EngineCore:
             "a task's sequence is open": busy <= self._sequences.keys(),
             "an idle sequence has no task": not busy & idle,
             "an idle sequence is open": idle <= self._sequences.keys(),
+            "a task expects only while it waits": (
+                self.scheduler.expected.keys() <= set(self.scheduler.waiting)
+            ),
         }
         for law, holds in laws.items():
             if not holds:

@@ -20,6 +20,7 @@ from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore, EngineStats
 from ramet.runtime.errors import EngineClosed
 from ramet.runtime.events import Event
+from ramet.runtime.lookahead import Lookahead
 from ramet.runtime.models import Model, load_model
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
@@ -117,6 +118,7 @@ class Engine:
     ) -> list[Finished | Exception]:
         outcomes: list[Finished | Exception | None] = [None] * len(arguments)
         waiting = deque(enumerate(arguments))
+        ahead = Lookahead(self.core, self._chat, program, max(1, concurrency))
         active: dict[Run, int] = {}
         try:
             with Progress(disable=not progress) as bar:
@@ -124,16 +126,19 @@ class Engine:
                 while waiting or active:
                     while waiting and len(active) < max(1, concurrency):
                         at, item = waiting.popleft()
+                        ahead.started(at)
                         try:
                             bound = bound_arguments(program, (), item)
                             active[self.start(program, bound, item=at)] = at
                         except Exception as error:
                             outcomes[at] = error
+                    ahead.look(waiting)
                     self.round(list(active))
                     for run in [run for run in active if run.done]:
                         outcomes[active.pop(run)] = run.outcome()
                     bar.update(task, completed=sum(outcome is not None for outcome in outcomes))
         finally:
+            ahead.close()
             for run in active:
                 run.abort()
         return [outcome for outcome in outcomes if outcome is not None]

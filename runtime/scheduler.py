@@ -10,13 +10,14 @@ One queue, first come first served, every step a fresh choice (continuous batchi
    more than the whole pool is refused, so somebody always moves on.
 3. Waiting tasks are let in while there is room for their whole prompt. One whose next block is
    being computed by somebody else, or whose next token is in this very step, waits for that instead
-   of computing it again, and lets others by.
+   of computing it again, and lets others by. What a waiting task will find in the cache is expected
+   there in its order of arrival, so that it is evicted late.
 """
 
 from bisect import insort
 from collections.abc import Iterable
 
-from ramet.cache import BlockPool, BlockTable, OutOfBlocks
+from ramet.cache import BlockPool, BlockTable, Expectation, OutOfBlocks
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.sequence import Sequence, Task
 
@@ -33,6 +34,7 @@ class Scheduler:
         self.waiting: list[Task] = []  # by arrival
         self.running: list[Task] = []  # by arrival
         self.idle: dict[Sequence, None] = {}  # least recently used first
+        self.expected: dict[Task, Expectation] = {}  # of waiting tasks, once it matters
         self._step_tokens = step_tokens
         self._chunk = chunk or step_tokens
         self._max_sequences = max_sequences
@@ -48,6 +50,7 @@ class Scheduler:
     def remove(self, task: Task) -> None:
         """The task ended, in whatever way; its sequence is idle."""
         (self.running if task in self.running else self.waiting).remove(task)
+        self._expect_no_more(task)
         self.rest(task.sequence)
 
     def rest(self, sequence: Sequence) -> None:
@@ -60,12 +63,21 @@ class Scheduler:
         """The sequence is closed."""
         self.idle.pop(sequence, None)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the next step may evict: it takes a block for each full one of tokens, and for
+        each sequence the one begun and a copy."""
+        most = self._step_tokens // self.pool.block_size + 2 * self._max_sequences
+        return len(self.pool.free) < most
+
     # -- one step
 
     def schedule(self) -> Batch | None:
         """Reserve blocks for the next step; None if there is nothing to run."""
         self._entries = {}
         self._preempted = set()
+        if self.waiting and self.crowded:
+            self._expect_waiting()
         budget = self._step_tokens
         for task in self._by_need():
             if budget and task not in self._preempted:
@@ -147,6 +159,16 @@ class Scheduler:
         insort(self.waiting, task, key=_arrival)
         self._preempted.add(task)
 
+    def _expect_waiting(self) -> None:
+        for task in self.waiting[: 2 * self._max_sequences]:
+            if task not in self.expected:
+                scope = task.sequence.table.scope
+                self.expected[task] = self.pool.expect(_to_run(task), task.id, scope)
+
+    def _expect_no_more(self, task: Task) -> None:
+        if expectation := self.expected.pop(task, None):
+            expectation.drop()
+
     def _admit(self, budget: int) -> None:
         heads = self._heads() if self.waiting else {}
         for task in self.waiting[: 2 * self._max_sequences]:
@@ -184,6 +206,7 @@ class Scheduler:
         task.usage.prompt_reused += max(0, min(task.cursor, task.prompt) - task.counted)
         task.counted = max(task.counted, task.cursor)
         self.waiting.remove(task)
+        self._expect_no_more(task)
         insort(self.running, task, key=_arrival)
 
 
