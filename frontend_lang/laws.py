@@ -90,9 +90,8 @@ def state_is_free(node: Step, ledger: Ledger) -> str | None:
 
 
 def state_is_live(node: Step, ledger: Ledger) -> str | None:
-    fork = ledger.fork_of(node.state)
-    if fork is not None and fork in ledger.released:
-        return f"it continues a branch of node {fork}, which keep has released"
+    if ledger.is_released(node.state):
+        return f"it continues node {node.state}, whose branch keep has released"
     return None
 
 
@@ -179,8 +178,14 @@ def branch_is_of_fork(node: Branch, ledger: Ledger) -> str | None:
     return None
 
 
+def branch_is_early(node: Branch, ledger: Ledger) -> str | None:
+    if node.state in ledger.kept:
+        return "one branch of the fork is kept already"
+    return None
+
+
 def branch_is_single(node: Branch, ledger: Ledger) -> str | None:
-    if (node.state, node.index) in ledger.branched:
+    if node.index in ledger.branches.get(node.state, ()):
         return f"the fork has a branch {node.index} already"
     return None
 
@@ -196,7 +201,7 @@ def branch_is_own(node: Keep, ledger: Ledger) -> str | None:
 
 def state_is_at_its_fork(node: Keep, ledger: Ledger) -> str | None:
     fork = ledger.fork_of(node.branch)
-    if fork is None or ledger.node(node.state) is None:
+    if fork is None or branch_is_own(node, ledger) or ledger.is_released(node.branch):
         return None
     if ledger.changed[fork] != ledger.changed[node.state]:
         return f"the state has gone on since node {fork} forked it; keep would lose that"
@@ -204,15 +209,14 @@ def state_is_at_its_fork(node: Keep, ledger: Ledger) -> str | None:
 
 
 def branch_is_at_its_end(node: Keep, ledger: Ledger) -> str | None:
-    if node.branch in ledger.continued:
+    if ledger.fork_of(node.branch) is not None and node.branch in ledger.continued:
         return f"node {node.branch} is not the last of its branch"
     return None
 
 
 def branch_is_live(node: Keep, ledger: Ledger) -> str | None:
-    fork = ledger.fork_of(node.branch)
-    if fork is not None and fork in ledger.released:
-        return f"node {node.branch} lies on a branch of node {fork}, which keep has released"
+    if ledger.is_released(node.branch):
+        return f"node {node.branch} lies on a branch that keep has released"
     return None
 
 
@@ -238,7 +242,13 @@ LAWS: dict[type[Node], tuple[Law, ...]] = {
     Score: (*_STEP, name_is_identifier, *_PARTS),
     Fork: (*_STEP, count_is_legal),
     Sample: (*_STEP, name_is_identifier, type_is_single),
-    Branch: (state_is_earlier, state_is_live, branch_is_of_fork, branch_is_single),
+    Branch: (
+        state_is_earlier,
+        state_is_live,
+        branch_is_of_fork,
+        branch_is_early,
+        branch_is_single,
+    ),
     Keep: (*_STEP, branch_is_own, state_is_at_its_fork, branch_is_at_its_end, branch_is_live),
     Call: (state_is_earlier, state_is_live),
 }
@@ -264,12 +274,14 @@ def unbound(ref: Ref, ledger: Ledger) -> str | None:
     known = _ATTRIBUTES[type(bound)]
     if ref.attribute is not None and ref.attribute not in known:
         hint = near_miss(ref.attribute, known)
-        return f"{shown(ref.attribute)} is no attribute of a {kind_of(bound)}{hint}"
+        return f"{shown(ref.attribute)} is no attribute of {kind_of(bound)}{hint}"
     return None
 
 
 def no_text(ref: Ref, ledger: Ledger) -> str | None:
-    """Why the value cannot be a part of a text."""
+    """Why the value cannot be a part of a text; `unbound` says why there is none."""
+    if unbound(ref, ledger) is not None:
+        return None
     bound = ledger.binds(ref.node)
     if isinstance(bound, Gen) and bound.params.n > 1:
         return f"the value of node {ref.node} is a list of {bound.params.n} samples, not a text"

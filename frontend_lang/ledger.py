@@ -32,8 +32,10 @@ class Ledger:
         self.begun: list[int] = []  # the root, branch or call that each node's state began with
         self.changed: list[int] = []  # the last node on each state that made no mere branches
         self.continued: set[int] = set()  # states that a node other than a beginning continues
-        self.branched: set[tuple[int, int]] = set()  # fork and index of each branch
-        self.released: set[int] = set()  # forks of which one branch was kept
+        self.branches: dict[int, dict[int, int]] = {}  # of each fork, by index
+        self.under: dict[int, list[int]] = {}  # the states that begin on each state
+        self.released: dict[int, int] = {}  # states that a keep ended, by it
+        self.kept: set[int] = set()  # forks of which one branch was kept
         self.inputs: set[str] = set()
 
     def note(self, node: Node) -> int:
@@ -47,14 +49,15 @@ class Ledger:
             case Close():
                 role = None
             case Call():
+                self.under.setdefault(begun, []).append(id)
                 role, begun = None, id
             case Branch(state=fork, index=index):
-                self.branched.add((fork, index))
+                self.branches.setdefault(fork, {}).setdefault(index, id)
+                self.under.setdefault(begun, []).append(id)
                 begun = id
             case Keep(branch=branch):
                 role = self.role(branch)
-                if (fork := self.fork_of(branch)) is not None:
-                    self.released.add(fork)
+                self._release(branch, id)
             case Input(name=name):
                 self.inputs.add(name)
             case _:
@@ -68,6 +71,22 @@ class Ledger:
         self.begun.append(begun)
         return id
 
+    def _release(self, branch: int, keep: int) -> None:
+        """The branch goes on as the state; its siblings end, with all that is under them."""
+        fork = self.fork_of(branch)
+        if fork is None or fork in self.kept:
+            return
+        self.kept.add(fork)
+        self.under[self.begun[fork]] += self.under.pop(self.begun[branch], [])
+        ended = list(self.branches[fork].values())
+        for id in ended:
+            self.released.setdefault(id, keep)
+            ended += self.under.pop(id, [])
+
+    def is_released(self, id: int) -> bool:
+        """Whether the node lies on a state that a keep has ended."""
+        return self.node(id) is not None and self.begun[id] in self.released
+
     def node(self, id: int) -> Node | None:
         return self.nodes[id] if 0 <= id < len(self.nodes) else None
 
@@ -79,7 +98,9 @@ class Ledger:
         if self.node(id) is None:
             return None
         begun = self.nodes[self.begun[id]]
-        return begun.state if isinstance(begun, Branch) else None
+        if not isinstance(begun, Branch) or not isinstance(self.node(begun.state), Fork | Sample):
+            return None
+        return begun.state
 
     def binds(self, id: int) -> Binding | Input | None:
         """The node that says what kind of value this one binds; None if it binds none."""

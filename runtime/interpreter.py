@@ -107,7 +107,8 @@ class Interpreter:
     def fail(self, error: Exception, node: Node | None = None) -> None:
         """End the run: abort its tasks, give all its blocks back, keep what was written."""
         if self.error is None:
-            if node is not None and node.span is not None and not isinstance(error, LanguageError):
+            placed = isinstance(error, LanguageError) and error.span is not None
+            if node is not None and node.span is not None and not placed:
                 error.add_note(f"in the program at {node.span}")
             self.error = error
         self.whole = True

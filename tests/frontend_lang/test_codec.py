@@ -10,109 +10,33 @@ from ramet.codec import from_json, to_json
 from ramet.errors import GraphError, Span
 from ramet.graph import (
     Branch,
+    Call,
     Close,
     Fork,
     Gen,
     Graph,
+    Input,
+    Keep,
     ListOf,
     MapOf,
-    Node,
     Open,
     Ref,
-    Result,
     Root,
+    Sample,
+    Score,
     Select,
     Text,
     TextOf,
     TupleOf,
 )
 from ramet.ledger import Ledger
-from ramet.nodes import METHODS, ROLES
 from ramet.params import SamplingParams
-from ramet.recorder import GraphRecorder
+from ramet.types import Type
 from ramet.verify import breaks
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
-names = st.sampled_from(["a", "b", "answer", "é"])
-spans = st.none() | st.builds(Span, texts, st.integers(1, 99), st.integers(1, 99))
-params = st.builds(
-    SamplingParams,
-    max_tokens=st.integers(10, 90),
-    temperature=st.floats(0.1, 2),
-    n=st.integers(1, 3),
-    stop=st.lists(texts, max_size=2),
-    logit_bias=st.dictionaries(st.integers(0, 9), st.floats(-1, 1), max_size=2),
-    seed=st.none() | st.integers(0, 9),
-)
+from tests.frontend_lang.graphs import exactly, graphs
 
 
-@st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    """A legal graph: steps after random ends of chains, refused ones left out."""
-    recorder = GraphRecorder()
-    ends, bound = [0], list[int]()
-    for _ in range(draw(st.integers(0, 8))):
-        place = draw(st.integers(0, len(ends) - 1))
-        node = draw(steps(ends[place], bound))
-        try:
-            ends[place] = recorder.add(node)
-        except GraphError:  # a turn that is open already, or is not
-            continue
-        if isinstance(node, Gen | Select):
-            bound.append(ends[place])
-        if isinstance(node, Fork):
-            ends += [recorder.add(Branch(ends[place], i)) for i in range(node.count)]
-    return recorder.graph(draw(texts), draw(results(bound)))
-
-
-def steps(state: int, bound: list[int]) -> st.SearchStrategy[Node]:
-    roles = st.sampled_from(ROLES)
-    at = st.just(state)
-    parts = st.lists(texts | refs(bound, "text"), min_size=1, max_size=3).map(tuple)
-    options = st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple)
-    seeds = st.none() | st.integers(0, 9)
-    methods = st.sampled_from(METHODS)
-    return st.one_of(
-        st.builds(Text, at, parts, span=spans),
-        st.builds(Open, at, roles, span=spans),
-        st.builds(Close, at, roles, span=spans),
-        st.builds(Gen, at, names, params, span=spans),
-        st.builds(Select, at, names, options, methods, st.floats(0, 2), seeds, span=spans),
-        st.builds(Fork, at, st.integers(1, 3), span=spans),
-    )
-
-
-def refs(bound: list[int], *attributes: str | None) -> st.SearchStrategy[Ref]:
-    if not bound:
-        return st.nothing()
-    return st.builds(Ref, st.sampled_from(bound), st.sampled_from(attributes))
-
-
-def results(bound: list[int]) -> st.SearchStrategy[Result]:
-    leaves = st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(allow_nan=False, allow_infinity=False),
-        texts,
-        refs(bound, None, "prob"),
-        st.lists(texts | refs(bound, "text"), max_size=2).map(lambda p: TextOf(tuple(p))),
-    )
-    return st.recursive(leaves, _containers, max_leaves=5)
-
-
-def _containers(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    rows = st.lists(items, max_size=3).map(tuple)
-    pairs = st.dictionaries(texts, items, max_size=3).map(lambda d: tuple(d.items()))
-    return st.one_of(rows.map(ListOf), rows.map(TupleOf), pairs.map(MapOf))
-
-
-def exactly(graph: Graph) -> str:
-    """The graph with what equality leaves out: spans, and 1 against 1.0 against True."""
-    return repr((graph, [node.span for node in graph.nodes]))
-
-
-@settings(max_examples=30)
+@settings(max_examples=60)
 @given(graphs())
 def test_the_round_trip_is_the_identity(graph: Graph) -> None:
     again = from_json(to_json(graph))
@@ -134,8 +58,20 @@ RICH = Graph(
         Select(6, "b", ("x", "y"), "greedy", 0.5, 7),
         Text(5, ("c", Ref(8, "prob"), Ref(8))),
         Gen(7, "d"),
+        Sample(9, "e", SamplingParams(n=2, temperature=1), Type("int")),
+        Branch(11, 0),
+        Score(12, "f", ("?", Ref(12))),
+        Call(13, "other"),
+        Gen(14, "g", SamplingParams(beams=2, early_stopping="never")),
+        Keep(11, 13),
+        Gen(16, "h", type=Type("json", '{"type": "object"}')),
     ),
     MapOf((("a", ListOf((Ref(4), 1, 2.5))), ("b", TupleOf((TextOf(("x", Ref(8))), None, True))))),
+)
+OPEN = Graph(
+    "open",
+    (Root(), Input("a"), Input("b", "list"), Text(0, ("x", Ref(1))), Fork(3, 1), Branch(4, 0)),
+    ListOf((Ref(1), Ref(2))),
 )
 
 
@@ -143,7 +79,7 @@ RICH = Graph(
 @given(st.integers(0))
 def test_changed_json_is_a_graph_or_a_graph_error(seed: int) -> None:
     chance = random.Random(seed)
-    data = json.loads(to_json(RICH))
+    data = json.loads(to_json(chance.choice([RICH, OPEN])))
     for _ in range(chance.randint(1, 3)):
         mutate(data, chance)
     if again := read(json.dumps(data)):
@@ -248,6 +184,27 @@ def document(nodes: str = NODE, rest: str = "") -> str:
         (
             document('{"kind": "text", "state": 0, "parts": [{"ref": 0, "att": 1}]}'),
             "$.nodes[1].parts[0]: unknown field 'att'",
+        ),
+        (
+            document(NODE.replace("{}", '{}, "type": {"kind": "integer"}')),
+            "$.nodes[1].type: 'integer' is no type; did you mean 'int'?",
+        ),
+        (
+            document(NODE.replace("{}", '{}, "type": {"kind": "json", "source": "{"}')),
+            "$.nodes[1].type: the schema is no JSON: "
+            "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
+        (
+            document(NODE.replace("{}", '{}, "type": {"kind": "int", "sorce": ""}')),
+            "$.nodes[1].type: unknown field 'sorce'; did you mean 'source'?",
+        ),
+        (
+            document('{"kind": "keep", "state": 0, "branch": "1"}'),
+            "$.nodes[1].branch: a whole number is needed, not '1'",
+        ),
+        (
+            document('{"kind": "input", "name": "a", "state": 0}'),
+            "$.nodes[1]: unknown field 'state'; did you mean 'takes'?",
         ),
         (
             document(NODE.replace("{}", '{}, "span": ["f", 1]')),

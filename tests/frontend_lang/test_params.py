@@ -15,6 +15,9 @@ BAD: dict[str, list[object]] = {
     "max_tokens": [0, -1, 65_537, 1.0, True, None, "8", [8]],
     "min_tokens": [-1, 65_537, 1.5, False, None],
     "n": [0, 17, -1, True, 2.0, None],
+    "beams": [0, 65, -1, True, 2.0, None],
+    "length_penalty": [-10.1, 10.1, NAN, INF, True, "1", None],
+    "early_stopping": [0, 1, None, "yes", "always"],
     "temperature": [-0.1, 101, NAN, INF, True, "1", None, 10**400],
     "top_p": [0, -0.1, 1.1, NAN, None, True],
     "top_k": [-1, 2**31, 1.0, True, None],
@@ -48,6 +51,9 @@ BAD: dict[str, list[object]] = {
 GOOD: dict[str, list[object]] = {
     "max_tokens": [1, 65_536],
     "min_tokens": [0, 128],
+    "beams": [1, 64],
+    "length_penalty": [-10, 10, 0],
+    "early_stopping": [True, False, "never"],
     "temperature": [0, 100, 0.7],
     "top_p": [1e-6, 1],
     "top_k": [0, 2**31 - 1],
@@ -147,4 +153,4 @@ def test_every_field_has_its_sentence() -> None:
 def test_gen_takes_exactly_these_fields() -> None:
     name, *keywords = inspect.signature(gen).parameters
     assert name == "name"
-    assert keywords == list(SAMPLING_FIELDS)
+    assert keywords == [*SAMPLING_FIELDS, "type", "regex", "json_schema", "grammar"]

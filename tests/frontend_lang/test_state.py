@@ -247,12 +247,12 @@ def test_a_name_is_a_string_and_an_identifier(s: State) -> None:
 
 @pytest.mark.parametrize("count", ["3", None, True, 1.0])
 def test_fork_counts_in_whole_numbers(s: State, count: Any) -> None:
-    with pytest.raises(ArgumentError, match="fork needs a whole number, not "):
+    with pytest.raises(ArgumentError, match="fork needs a whole number or a list, not "):
         s.fork(count)
 
 
 def test_a_fork_has_a_branch(s: State) -> None:
-    with pytest.raises(GraphError, match="it makes 0 branches; at least 1 is needed"):
+    with pytest.raises(GraphError, match="it makes 0 branches; a fork makes 1 to 4096"):
         s.fork(0)
 
 

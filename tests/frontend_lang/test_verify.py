@@ -5,10 +5,13 @@ import pytest
 from ramet.errors import GraphError, Span
 from ramet.graph import (
     Branch,
+    Call,
     Close,
     Fork,
     Gen,
     Graph,
+    Input,
+    Keep,
     ListOf,
     MapOf,
     Node,
@@ -16,6 +19,8 @@ from ramet.graph import (
     Ref,
     Result,
     Root,
+    Sample,
+    Score,
     Select,
     Text,
     TextOf,
@@ -24,11 +29,17 @@ from ramet.laws import LAWS
 from ramet.ledger import Ledger
 from ramet.nodes import KINDS, Method, Role
 from ramet.params import SamplingParams
-from ramet.verify import MAX_RESULT_DEPTH, verify
+from ramet.types import Type
+from ramet.verify import MAX_RESULT_DEPTH, add, verify
 
 WIZARD = cast("Role", "wizard")
 MODE = cast("Method", "sum_logprobs")
 SAMPLES = SamplingParams(n=2, temperature=1)
+
+BEAMS = SamplingParams(beams=2)
+BEAMS_AND_TYPE = "a beam search takes no type; leave one of them out"
+RELEASED = "it continues node {}, whose branch keep has released"
+KEPT: tuple[Node, ...] = (Fork(0, 2), Branch(1, 0), Keep(1, 2))
 
 # law, the nodes after the root, and what is found wrong with the last of them
 BROKEN: list[tuple[str, tuple[Node, ...], str]] = [
@@ -65,13 +76,28 @@ BROKEN: list[tuple[str, tuple[Node, ...], str]] = [
     ),
     (
         "parts_are_bound",
-        (Gen(0, "a"), Text(1, (Ref(1, "token"),))),
-        "'token' is no attribute of a value; did you mean 'tokens'?",
+        (Gen(0, "a"), Text(1, (Ref(1, "text"), Ref(1, "probs")))),
+        "'probs' is no attribute of gen; did you mean 'prob'?",
+    ),
+    (
+        "parts_are_bound",
+        (Input("a"), Text(0, (Ref(1, "text"),))),
+        "'text' is no attribute of input",
     ),
     (
         "parts_are_texts",
         (Gen(0, "a", SAMPLES), Text(1, (Ref(1),))),
         "the value of node 1 is a list of 2 samples, not a text",
+    ),
+    (
+        "parts_are_texts",
+        (Gen(0, "a"), Text(1, (Ref(1, "logprobs"),))),
+        "logprobs of node 1 is neither a text nor a number",
+    ),
+    (
+        "parts_are_texts",
+        (Text(0, ("a",)), Gen(1, "a", SAMPLES), Score(2, "b", (Ref(2, "text"),))),
+        "the value of node 2 is a list of 2 samples, not a text",
     ),
     (
         "role_is_known",
@@ -124,7 +150,27 @@ BROKEN: list[tuple[str, tuple[Node, ...], str]] = [
         (Select(0, "a", ("b",), seed=-1),),
         "seed must be None or a whole number from 0 to 18446744073709551615, not -1",
     ),
-    ("count_is_positive", (Fork(0, 0),), "it makes 0 branches; at least 1 is needed"),
+    ("count_is_legal", (Fork(0, 0),), "it makes 0 branches; a fork makes 1 to 4096"),
+    ("count_is_legal", (Fork(0, 4_097),), "it makes 4097 branches; a fork makes 1 to 4096"),
+    ("type_is_single", (Gen(0, "a", BEAMS, Type("int")),), BEAMS_AND_TYPE),
+    ("type_is_single", (Sample(0, "a", BEAMS, Type("int")),), BEAMS_AND_TYPE),
+    ("input_is_early", (Text(0, ("a",)), Input("a")), "inputs come right after the root"),
+    ("input_is_single", (Input("a"), Input("a")), "there is an input 'a' already"),
+    (
+        "name_is_identifier",
+        (Input("a b"),),
+        "'a b' is not a name: letters, digits and _, no digit first",
+    ),
+    (
+        "type_is_known",
+        (Input("a", "string"),),
+        "'string' is no type (str, int, float, bool, list, map); did you mean 'str'?",
+    ),
+    (
+        "state_is_earlier",
+        (Input("a"), Text(1, ("a",))),
+        "it continues node 1, an input, which is no state",
+    ),
     ("branch_is_of_fork", (Branch(0, 0),), "node 0 is no fork"),
     (
         "branch_is_of_fork",
@@ -135,6 +181,73 @@ BROKEN: list[tuple[str, tuple[Node, ...], str]] = [
         "branch_is_single",
         (Fork(0, 2), Branch(1, 0), Branch(1, 0)),
         "the fork has a branch 0 already",
+    ),
+    (
+        "branch_is_of_fork",
+        (Sample(0, "a", SAMPLES), Branch(1, 2)),
+        "its number is 2, but the fork makes 2 branches",
+    ),
+    (
+        "branch_is_early",
+        (*KEPT, Branch(1, 1)),
+        "one branch of the fork is kept already",
+    ),
+    ("branch_is_own", (Fork(0, 1), Keep(1, 0)), "node 0 lies on no branch"),
+    ("branch_is_own", (Fork(0, 1), Keep(1, 9)), "node 9 lies on no branch"),
+    (
+        "branch_is_own",
+        (Fork(0, 1), Branch(1, 0), Fork(2, 1), Branch(3, 0), Keep(1, 4)),
+        "node 4 lies on a branch of another state",
+    ),
+    (
+        "state_is_at_its_fork",
+        (Fork(0, 1), Branch(1, 0), Text(1, ("a",)), Keep(3, 2)),
+        "the state has gone on since node 1 forked it; keep would lose that",
+    ),
+    (
+        "branch_is_at_its_end",
+        (Fork(0, 1), Branch(1, 0), Text(2, ("a",)), Keep(1, 2)),
+        "node 2 is not the last of its branch",
+    ),
+    (
+        "branch_is_live",
+        (Fork(0, 2), Branch(1, 0), Branch(1, 1), Keep(1, 2), Keep(4, 3)),
+        "node 3 lies on a branch that keep has released",
+    ),
+    # the branch that was kept, a sibling, what lies under a sibling, and what was called there
+    ("state_is_live", (*KEPT, Text(2, ("a",))), RELEASED.format(2)),
+    (
+        "state_is_live",
+        (Fork(0, 2), Branch(1, 0), Branch(1, 1), Keep(1, 2), Text(3, ("a",))),
+        RELEASED.format(3),
+    ),
+    (
+        "state_is_live",
+        (Fork(0, 2), Branch(1, 0), Branch(1, 1), Fork(3, 1), Branch(4, 0), Keep(1, 2), Gen(5, "a")),
+        RELEASED.format(5),
+    ),
+    (
+        "state_is_live",
+        (Fork(0, 2), Branch(1, 0), Branch(1, 1), Call(3, "p"), Keep(1, 2), Text(4, ("a",))),
+        RELEASED.format(4),
+    ),
+    ("state_is_live", (*KEPT, Call(2, "p")), RELEASED.format(2)),
+    # what lay under a branch that was kept within a sibling
+    (
+        "state_is_live",
+        (
+            Fork(0, 2),
+            Branch(1, 0),
+            Branch(1, 1),
+            Fork(3, 1),
+            Branch(4, 0),
+            Fork(5, 1),
+            Branch(6, 0),
+            Keep(4, 6),
+            Keep(1, 2),
+            Gen(7, "a"),
+        ),
+        RELEASED.format(7),
     ),
 ]
 
@@ -236,18 +349,43 @@ def test_what_is_allowed() -> None:
                 Close(5, "assistant"),
                 Open(7, "user"),
                 Gen(6, "b"),
-                Text(4, (Ref(9), Ref(1, "logprobs"))),  # from the parent into a branch
+                Text(4, (Ref(9), Ref(2, "prob"))),  # from the parent into a branch
                 Close(10, "assistant"),
             ),
         )
     )
 
 
+def test_what_is_allowed_with_inputs_samples_calls_and_keep() -> None:
+    verify(
+        Graph(
+            "legal",
+            (
+                Root(),
+                Input("topic"),
+                Input("shots", "list"),
+                Text(0, ("About ", Ref(1), Ref(2))),
+                Sample(3, "plan", SAMPLES),
+                Branch(4, 1),  # not every branch has to be there
+                Fork(5, 2),  # inside the branch that is kept: it stays
+                Branch(6, 0),
+                Call(7, "outline"),
+                Score(8, "merit", (Ref(5), "?")),  # the value of a sample's branch
+                Fork(4, 2),  # a fork is no step: what was forked before can be kept
+                Keep(10, 6),
+                Gen(11, "b", SamplingParams(beams=4)),
+                Gen(7, "a", type=Type("json", "{}")),
+            ),
+            ListOf((Ref(1), Ref(5, "prob"), Ref(9, "mean"))),
+        )
+    )
+
+
 def test_a_ledger_refuses_and_does_not_enter() -> None:
     ledger = Ledger()
-    ledger.add(Root())
+    add(ledger, Root())
     with pytest.raises(GraphError, match=r"^node 1 \(close\) breaks its_role_is_open"):
-        ledger.add(Close(0, "user", span=Span("p.py", 1, 1)))
+        add(ledger, Close(0, "user", span=Span("p.py", 1, 1)))
     assert ledger.nodes == [Root()]
-    assert ledger.add(Open(0, "user")) == 1
+    assert add(ledger, Open(0, "user")) == 1
     assert ledger.role(1) == "user"

@@ -388,13 +388,44 @@ def test_an_error_tells_the_line_of_its_node(engine: Engine) -> None:
     def wrong(s: ramet.State) -> None:
         s += "a "
         s += gen("x")
+        s += " b" + s["x"].prob
+
+    (error,) = engine.run_batch(wrong, [{}])
+    assert "prob needs the log-probabilities" in str(error)
+    (note,) = error.__notes__  # type: ignore[union-attr]
+    assert note.startswith(f"in the program at {__file__}:{line_of(wrong, 4)}:")
+
+
+def test_an_engine_error_notes_the_line_of_its_node(engine: Engine) -> None:
+    @ramet.program
+    def wrong(s: ramet.State) -> None:
+        branch = s.fork(1)[0]
+        branch += gen("x")
+        s += "a"
+
+    (error,) = engine.run_batch(wrong, [{}])
+    assert isinstance(error, Exception)
+    (note,) = error.__notes__
+    assert note.startswith(f"in the program at {__file__}:{line_of(wrong, 3)}:")
+
+
+def test_a_wrong_attribute_is_refused_at_once(engine: Engine) -> None:
+    @ramet.program
+    def wrong(s: ramet.State) -> None:
+        s += "a "
+        s += gen("x")
         s += " b" + s["x"].probs
 
     (error,) = engine.run_batch(wrong, [{}])
-    assert isinstance(error, AttributeError)
-    line = wrong.__wrapped__.__code__.co_firstlineno + 4  # type: ignore[attr-defined]
-    (note,) = error.__notes__
-    assert note.startswith(f"in the program at {__file__}:{line}:")
+    assert isinstance(error, ramet.GraphError)
+    assert "'probs' is no attribute of gen; did you mean 'prob'?" in error.message
+    assert error.span is not None
+    assert (error.span.file, error.span.line) == (__file__, line_of(wrong, 4))
+
+
+def line_of(program: Any, after: int) -> int:
+    """The line that many after the decorator of the program."""
+    return program.__wrapped__.__code__.co_firstlineno + after
 
 
 # -- when blocks go back

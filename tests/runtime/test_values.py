@@ -8,7 +8,7 @@ import ramet
 from ramet.runtime.choice import option_scores, probabilities
 from ramet.runtime.sampling import Draw
 from ramet.runtime.sequence import Usage
-from ramet.runtime.values import GenInfo, SamplesInfo, SelectInfo
+from ramet.runtime.values import GenInfo, SamplesInfo, ScoreInfo, SelectInfo
 
 SHORT, LONG, EVEN = [-1.0], [-0.5, -2.0, -0.5], [-0.5, -1.5]
 NOTHING = [[0.0], [0.0, 0.0, 0.0], [0.0, 0.0]]
@@ -86,7 +86,18 @@ def test_the_info_of_samples_is_a_list_of_theirs() -> None:
 
 def test_the_probability_of_a_select_is_its_choices() -> None:
     info = SelectInfo("b", {"a": 0.25, "b": 0.75}, {}, {}, {})
-    assert (info.prob, info.finish_reason) == (0.75, "select")
+    assert info.prob == 0.75
+
+
+def test_the_entropy_of_a_select_is_that_of_its_probabilities() -> None:
+    assert SelectInfo("a", {"a": 1.0, "b": 0.0}, {}, {}, {}).entropy == 0
+    assert SelectInfo("a", {"a": 0.5, "b": 0.5}, {}, {}, {}).entropy == pytest.approx(math.log(2))
+
+
+def test_the_value_of_a_score_is_the_sum_over_its_tokens() -> None:
+    info = ScoreInfo("ab", (5, 6), (math.log(0.5), math.log(0.25)))
+    assert (info.value, info.text) == (pytest.approx(math.log(0.125)), str(info.value))
+    assert (info.mean, info.prob) == (pytest.approx(math.log(0.125) / 2), pytest.approx(0.125))
 
 
 def test_usage_is_added_field_by_field() -> None:
