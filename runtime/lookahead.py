@@ -96,15 +96,18 @@ class _Beyond(Exception):
 
 
 class _Opening(GraphRecorder):
-    """Runs the text at the start of a program, and raises at the first node that is more."""
+    """Runs the text at the start of a program; raises at the first node that is more, and at all
+    that come after it: a body that unwinds still closes its turns."""
 
     def __init__(self, core: EngineCore, chat: ChatFormat) -> None:
         self._tokenizer = core.tokenizer
         self._interpreter = Interpreter(core, chat, RUN, 0)
+        self._over = False
         super().__init__()
 
     def add(self, node: Node) -> int:
-        if not isinstance(node, Root | Text | Open | Close):
+        self._over = self._over or not isinstance(node, Root | Text | Open | Close)
+        if self._over:
             raise _Beyond
         id = super().add(node)
         self._interpreter.accept(id, node)
