@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
-from typing import Any, Self
+from typing import Any, Protocol, Self
+from weakref import WeakSet
 
+from ramet.runtime.core import EngineCore
 from ramet.runtime.engine import AnyProgram, Engine, bound_arguments
 from ramet.runtime.errors import EngineClosed, EngineError
 from ramet.runtime.events import Event
@@ -43,6 +45,13 @@ class _Job:
             self.send(outcome)
 
 
+class Guest(Protocol):
+    """Who has work of its own on the core, besides programs."""
+
+    def fail(self, error: Exception) -> None:
+        """The engine gave up all its work, for this reason. Called on its thread."""
+
+
 class AsyncEngine:
     """Runs programs as they arrive, in one continuous batch.
 
@@ -65,6 +74,7 @@ class AsyncEngine:
         self._engine = engine
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: list[_Job] = []
+        self._guests: WeakSet[Guest] = WeakSet()
         self._stop = False
         self._gate = threading.Lock()  # between taking a job in and stopping
         self._thread = threading.Thread(target=self._work, name="ramet-engine", daemon=True)
@@ -126,6 +136,27 @@ class AsyncEngine:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+    # -- tasks that belong to no program
+
+    @property
+    def engine(self) -> Engine:
+        """What is driven; the engine's thread alone may touch its core."""
+        return self._engine
+
+    def admit(self, guest: Guest) -> None:
+        """Tell this object when the engine gives up; only as long as others hold it."""
+        self._guests.add(guest)
+
+    def post(self, call: Callable[[EngineCore], None]) -> None:
+        """Make this call, which may not raise, on the engine's thread before its next step.
+
+        Raises `EngineClosed`.
+        """
+        with self._gate:
+            if self._stop:
+                raise EngineClosed("the engine is closed")
+            self._call(lambda: call(self._engine.core))
 
     async def _outcome(
         self, program: AnyProgram, arguments: Mapping[str, Any], item: int
@@ -209,6 +240,8 @@ class AsyncEngine:
             job.end(error)
             self._cancel(job)
         self._jobs = []
+        for guest in list(self._guests):
+            guest.fail(error)
 
     def _shut(self) -> None:
         self._engine.close()

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import Context, Token
 from types import TracebackType
 from typing import Any, Self
@@ -220,6 +221,15 @@ class Engine:
             self._abandoned.popleft().abort()
 
     # -- the house
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def turn(self) -> AbstractContextManager[Any]:
+        """Held by the thread that drives the engine; who calls `round` by hand takes it."""
+        return self._lock
 
     def stats(self) -> EngineStats:
         self._reap()
