@@ -6,9 +6,12 @@ Knows source lines and near misses. Knows nothing of graphs, states or engines.
     └── LanguageError           a program, or a call of one, is wrong
         ├── AppendError         something was appended that is no text and no expression
         ├── ArgumentError       a program was called with wrong arguments
+        ├── EvaluationError     an expression of a program cannot be computed
         ├── GraphError          a request graph is illegal, or its JSON is
+        ├── LimitError          a run, or a source, goes over one of its limits
         ├── NoRunner            a program was asked to run, and there is no engine
         ├── ParameterError      a sampling parameter is unknown, out of range or contradicts another
+        ├── SourceError         the text of a program is wrong: all mistakes of a file
         ├── TraceError          a value is needed that only a run can know
         └── UnknownVariable     a variable is read that nothing has bound
 """
@@ -17,17 +20,22 @@ import difflib
 import linecache
 import reprlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
+from unicodedata import combining, east_asian_width
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A place in a source: line and column count from one, the column in characters."""
+    """A place in a source: line and column count from one, the column in characters.
+
+    `text` is the line itself, where it is known without opening a file.
+    """
 
     file: str
     line: int
     column: int
+    text: str | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
@@ -35,15 +43,34 @@ class Span:
     def render(self, what: str) -> str:
         """`file:line:column: what`, then the source line with a caret, where the file can be read.
 
-        Opens the file: only for spans that come from running code, never for those of a graph
-        that somebody sent.
+        Without a `text` it opens the file: only for spans that come from running code, never for
+        those of a graph that somebody sent.
         """
-        line = linecache.getline(self.file, self.line).rstrip()
-        text = line.lstrip()
+        line = linecache.getline(self.file, self.line) if self.text is None else self.text
+        text = line.strip()
         if not text:
             return f"{self}: {what}"
-        caret = max(0, self.column - 1 - (len(line) - len(text)))
-        return f"{self}: {what}\n    {text}\n    {' ' * caret}^"
+        before = max(0, self.column - 1 - (len(line) - len(line.lstrip())))
+        start = max(0, before - _SHOWN // 2) if len(text) > _SHOWN else 0
+        shown = _printable(text[start : start + _SHOWN])
+        return f"{self}: {what}\n    {shown}\n    {_blank(text[start:before])}^"
+
+
+_SHOWN = 160  # characters of a line
+
+
+def _printable(text: str) -> str:
+    """Each character as one that a terminal shows in its place."""
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
+
+
+def _blank(text: str) -> str:
+    """As wide as the text: tabs stay, and wide characters count twice."""
+    wide = {"W": "  ", "F": "  "}
+    return "".join(
+        "\t" if c == "\t" else "" if combining(c) else wide.get(east_asian_width(c), " ")
+        for c in text
+    )
 
 
 class RametError(Exception):
@@ -73,6 +100,42 @@ class AppendError(LanguageError, TypeError):
 
 class ArgumentError(LanguageError, TypeError):
     """A program was called with wrong arguments."""
+
+
+class EvaluationError(LanguageError):
+    """An expression of a program in text cannot be computed."""
+
+
+class LimitError(LanguageError):
+    """A limit was reached: `limit` names it, `value` is what it was set to."""
+
+    def __init__(self, limit: str, value: float, message: str, span: Span | None = None) -> None:
+        super().__init__(message, span)
+        self.limit = limit
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One mistake in a source."""
+
+    span: Span
+    message: str
+
+    def __str__(self) -> str:
+        return self.span.render(self.message)
+
+
+class SourceError(LanguageError):
+    """The text of a program is wrong: `diagnostics` has every mistake, in the order of lines."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        found = tuple(sorted(diagnostics, key=lambda d: (d.span.line, d.span.column)))
+        super().__init__("\n".join(f"{each.span}: {each.message}" for each in found))
+        self.diagnostics = found
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.diagnostics))
 
 
 class NoRunner(LanguageError):

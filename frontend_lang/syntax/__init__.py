@@ -1,0 +1,1 @@
+"""Programs as text: scanned, parsed, checked, printed, and run on a state."""
