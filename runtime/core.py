@@ -29,9 +29,9 @@ from ramet.runtime.errors import (
 )
 from ramet.runtime.models import Model
 from ramet.runtime.runner import Runner, layout_of
-from ramet.runtime.sampling import Draw, Sampler, SamplingRow
+from ramet.runtime.sampling import Draw, Sampler, SamplingRow, continuations
 from ramet.runtime.scheduler import Scheduler
-from ramet.runtime.sequence import Generation, Scoring, Sequence, Task
+from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence, Task
 from ramet.runtime.text import TextStream
 from ramet.runtime.tokenizer import Tokenizer
 
@@ -97,6 +97,13 @@ class EngineCore:
         self.scheduler.rest(child)
         return child
 
+    def cut(self, sequence: Sequence, length: int) -> None:
+        """Let an idle sequence end after that many tokens."""
+        assert sequence.idle and not sequence.closed, "only an idle sequence is cut"
+        del sequence.tokens[length:]
+        self._fit(sequence)
+        self.scheduler.rest(sequence)
+
     def close(self, sequence: Sequence) -> None:
         """Give all blocks back; a task on it is aborted. Closing twice is fine."""
         if sequence.closed:
@@ -139,25 +146,13 @@ class EngineCore:
             ContextLengthError: it leaves no room in the context.
             CapacityError: with `max_tokens` more it would never fit the pool.
         """
-        self._check_tokens(sequence.tokens)
-        prompt = len(sequence.tokens)
-        if prompt >= self.context:
-            raise ContextLengthError(prompt, self.context)
-        limit = min(params.max_tokens, self.context - prompt)
-        self._check_room(prompt + limit)
-        row = SamplingRow(
-            params,
-            key=key,
-            vocab_size=self.model.shape.vocab,
-            prompt=sequence.tokens,
-            eos_ids=self.eos,
-        )
+        limit = self.limit(sequence, params)
         task = Generation(
             id=next(self._ids),
             sequence=sequence,
-            prompt=prompt,
+            prompt=len(sequence.tokens),
             on_done=on_done,
-            row=row,
+            row=self.row(sequence, params, key),
             text=TextStream(self.tokenizer, params, sequence.tokens),
             eos=self.eos,
             limit=limit,
@@ -186,6 +181,59 @@ class EngineCore:
             start=start,
         )
         return self._submit(task)
+
+    def expand(
+        self,
+        sequence: Sequence,
+        row: SamplingRow,
+        width: int,
+        *,
+        on_done: Callable[[Task], None],
+        after: Expansion | None = None,
+    ) -> Expansion:
+        """The `width` likeliest next tokens of an idle sequence, as its row has them.
+
+        Whether there is room is `limit`'s to say, once, before the first of many.
+
+        Args:
+            after: an ended expansion that this one goes on from, of the same sequence or of the one
+                it was forked from; it takes over the place in the queue.
+        """
+        task = Expansion(
+            id=next(self._ids) if after is None else after.id,
+            sequence=sequence,
+            prompt=len(sequence.tokens) if after is None else after.prompt,
+            counted=0 if after is None else after.counted,
+            on_done=on_done,
+            row=row,
+            width=width,
+        )
+        return self._submit(task, resumed=after is not None)
+
+    def limit(self, sequence: Sequence, params: SamplingParams) -> int:
+        """Most tokens that can follow: `max_tokens`, or what the context leaves.
+
+        Raises:
+            PromptError, ContextLengthError, CapacityError: as for `generate`; beams have to fit
+                the pool together, parting at the first token.
+        """
+        self._check_tokens(sequence.tokens)
+        prompt = len(sequence.tokens)
+        if prompt >= self.context:
+            raise ContextLengthError(prompt, self.context)
+        limit = min(params.max_tokens, self.context - prompt)
+        self._check_room(prompt + limit, prompt, params.beams)
+        return limit
+
+    def row(self, sequence: Sequence, params: SamplingParams, key: int) -> SamplingRow:
+        """The sampling state of what is to follow these tokens."""
+        return SamplingRow(
+            params,
+            key=key,
+            vocab_size=self.model.shape.vocab,
+            prompt=sequence.tokens,
+            eos_ids=self.eos,
+        )
 
     def abort(self, task: Task) -> None:
         """End a task now; it gets `Aborted` as its error. Fine at any moment, and twice."""
@@ -239,14 +287,19 @@ class EngineCore:
     def _advance(self, batch: Batch, logits: Tensor) -> None:
         """Hand each entry the logits it wanted."""
         drawing: list[tuple[int, Generation]] = []
+        expanding: list[tuple[int, Expansion]] = []
         row = 0
         for entry in batch.entries:
             rows = range(row, row + entry.outputs)
             row = rows.stop
             if isinstance(entry.task, Generation):
                 drawing += [(each, entry.task) for each in rows]
+            elif isinstance(entry.task, Expansion):
+                expanding += [(each, entry.task) for each in rows]
             elif isinstance(entry.task, Scoring):
                 self._score(entry.task, entry, logits[rows.start : rows.stop])
+        if expanding:
+            self._expand(expanding, logits)
         if drawing:
             self._draw(drawing, logits)
 
@@ -281,6 +334,19 @@ class EngineCore:
         if not task.done:
             self._end(task, failure)
 
+    def _expand(self, expanding: list[tuple[int, Expansion]], logits: Tensor) -> None:
+        rows, widths = zip(*((task.row, task.width) for _, task in expanding), strict=True)
+        try:
+            some = logits[torch.tensor([row for row, _ in expanding])]
+            found = continuations(some, rows, widths)
+        except Exception as error:
+            for _, task in expanding:
+                self._end(task, _failure(error))
+            return
+        for (_, task), each in zip(expanding, found, strict=True):
+            task.found = each
+            self._end(task, each.error)
+
     def _score(self, task: Scoring, entry: Entry, logits: Tensor) -> None:
         """One request's own exception boundary, too."""
         try:
@@ -295,10 +361,10 @@ class EngineCore:
         if task.cursor == task.end:
             self._end(task)
 
-    def _submit(self, task: AnyTask) -> AnyTask:
+    def _submit(self, task: AnyTask, *, resumed: bool = False) -> AnyTask:
         assert task.sequence.idle and not task.sequence.closed, "one task at a time"
         task.sequence.task = task
-        self.scheduler.submit(task)
+        (self.scheduler.resume if resumed else self.scheduler.submit)(task)
         return task
 
     def _end(self, task: Task, error: EngineError | None = None) -> None:
@@ -310,11 +376,15 @@ class EngineCore:
             task.usage.generated = len(task.drawn)
             kept = task.kept if error is None else len(task.drawn)
             del sequence.tokens[task.prompt + kept :]
-        sequence.table.truncate(min(sequence.table.length, len(sequence.tokens)))
+        self._fit(sequence)
         sequence.task = None
         self._preemptions += task.usage.preemptions
         self.scheduler.remove(task)
         self._ended.append(task)
+
+    def _fit(self, sequence: Sequence) -> None:
+        """Give back what is computed past the sequence's tokens."""
+        sequence.table.truncate(min(sequence.table.length, len(sequence.tokens)))
 
     def _tell(self) -> None:
         """Outside the bookkeeping, since whoever is told may submit, abort and close."""
@@ -332,11 +402,13 @@ class EngineCore:
             wrong = next(token for token in tokens if not 0 <= token < vocab)
             raise PromptError(f"token {wrong} is not in the vocabulary, which has {vocab} tokens")
 
-    def _check_room(self, tokens: int) -> None:
-        """One block more than the tokens fill: a shared tail may have to be copied."""
-        needed = -(-tokens // self.pool.block_size) + 1
+    def _check_room(self, tokens: int, shared: int = 0, sequences: int = 1) -> None:
+        """Of so many sequences that have their first `shared` tokens in common, at once. One block
+        more than the tokens fill: a shared tail may have to be copied."""
+        common = shared // self.pool.block_size
+        needed = common + sequences * (-(-tokens // self.pool.block_size) - common) + 1
         if needed > self.pool.num_blocks:
-            raise CapacityError(tokens, needed, self.pool.num_blocks)
+            raise CapacityError(tokens, needed, self.pool.num_blocks, sequences)
 
     def audit(self) -> None:
         """Check every bookkeeping law, in time linear in blocks and references.

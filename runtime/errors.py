@@ -48,10 +48,12 @@ class ContextLengthError(RequestError):
 class CapacityError(RequestError):
     """The request needs more blocks than the whole pool has."""
 
-    def __init__(self, tokens: int, needed: int, blocks: int) -> None:
+    def __init__(self, tokens: int, needed: int, blocks: int, beams: int = 1) -> None:
+        many = f"{beams} beams of " if beams > 1 else ""
+        fewer = "lower beams or max_tokens" if beams > 1 else "lower max_tokens"
         super().__init__(
-            f"{tokens} tokens (prompt plus max_tokens) need {needed} blocks, but the pool has "
-            f"{blocks}; lower max_tokens, shorten the prompt or give the engine more blocks"
+            f"{many}{tokens} tokens (prompt plus max_tokens) need {needed} blocks, but the pool "
+            f"has {blocks}; {fewer}, shorten the prompt or give the engine more blocks"
         )
         self.tokens = tokens
         self.needed = needed

@@ -15,8 +15,8 @@ from ramet.runtime.context import Context, ForNodes, ForRest, ForTasks, ForValue
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import GenerationError
 from ramet.runtime.events import Event, TextDelta, ValueBound
-from ramet.runtime.sampling import sample_key
-from ramet.runtime.sequence import Generation, Scoring, Sequence as EngineSequence, Task
+from ramet.runtime.sampling import SamplingRow, sample_key
+from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence as EngineSequence, Task
 from ramet.runtime.tokenizer import Piece
 from ramet.runtime.values import Info
 
@@ -222,7 +222,7 @@ class Interpreter:
         """Draw on that sequence, for sample number `sample` of the node."""
 
         def tell(text: str) -> None:
-            self._emit(TextDelta(id, node.name, context.path, text, sample))
+            self.tell_text(context, id, node, text, sample)
 
         return self.core.generate(
             sequence,
@@ -232,9 +232,27 @@ class Interpreter:
             on_text=tell if self._on_event is not None else None,
         )
 
+    def tell_text(
+        self, context: Context, id: int, node: Gen | Sample, text: str, sample: int
+    ) -> None:
+        """Sample number `sample` of the node released that text."""
+        self._emit(TextDelta(id, node.name, context.path, text, sample))
+
     def score(self, context: Context, sequence: EngineSequence, start: int) -> Scoring:
         """Score that sequence's tokens from `start` on."""
         return self.core.score(sequence, start, on_done=partial(self._ended, context))
+
+    def expand(
+        self,
+        context: Context,
+        sequence: EngineSequence,
+        row: SamplingRow,
+        width: int,
+        after: Expansion | None,
+    ) -> Expansion:
+        """The best next tokens of that sequence; see the core's `expand`."""
+        on_done = partial(self._ended, context)
+        return self.core.expand(sequence, row, width, on_done=on_done, after=after)
 
     def settle(self, context: Context, tasks: Sequence[Task]) -> None:
         """Count what the tasks used; raise the first error among them."""

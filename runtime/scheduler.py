@@ -47,6 +47,16 @@ class Scheduler:
         self.idle.pop(task.sequence, None)
         insort(self.waiting, task, key=_arrival)
 
+    def resume(self, task: Task) -> None:
+        """A task that goes on where another ended: it does not queue again if it just decodes."""
+        table = task.sequence.table
+        if table.length < task.wanted or len(self.running) >= self._max_sequences:
+            self.submit(task)
+            return
+        self.idle.pop(task.sequence, None)
+        task.cursor = task.wanted
+        insort(self.running, task, key=_arrival)
+
     def remove(self, task: Task) -> None:
         """The task ended, in whatever way; its sequence is idle."""
         (self.running if task in self.running else self.waiting).remove(task)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ramet.cache import BlockTable
 from ramet.runtime.errors import EngineError, SamplingError
-from ramet.runtime.sampling import Draw, SamplingRow
+from ramet.runtime.sampling import Continuations, Draw, SamplingRow
 from ramet.runtime.text import TextStream
 
 
@@ -155,3 +155,20 @@ class Scoring(Task):
     @property
     def wanted(self) -> int:
         return self.start - 1 if self.start < len(self.sequence.tokens) else self.end
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Expansion(Task):
+    """Find the likeliest next tokens of a sequence; it is for others to append one."""
+
+    row: SamplingRow
+    width: int
+    found: Continuations | None = None
+
+    @property
+    def end(self) -> int:
+        return len(self.sequence.tokens)
+
+    @property
+    def wanted(self) -> int:
+        return len(self.sequence.tokens) - 1

@@ -4,6 +4,8 @@ Knows tokens and text; no logits, no blocks, no other generation.
 """
 
 from collections.abc import Sequence
+from copy import copy
+from typing import Self
 
 from ramet.params import SamplingParams
 from ramet.runtime.detokenizer import Detokenizer
@@ -34,6 +36,15 @@ class TextStream:
     def text(self) -> str:
         """All that was released."""
         return "".join(self._parts)
+
+    def copy(self) -> Self:
+        """One with the same past, for a branch."""
+        other = copy(self)
+        other._detokenizer = self._detokenizer.copy()
+        other._stop = self._stop.copy()
+        other._ends = list(self._ends)
+        other._parts = list(self._parts)
+        return other
 
     def push(self, token: int) -> str:
         """The text that this token lets go; nothing after a stop."""

@@ -7,12 +7,16 @@ from ramet.runtime.context import Context, ForTasks, Process
 from ramet.runtime.errors import GenerationError
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sequence import Generation, Sequence as EngineSequence
+from ramet.runtime.steps import beams
 from ramet.runtime.values import GenInfo, SamplesInfo
 from ramet.types import Type, value_of
 
 
 def gen(run: Interpreter, context: Context, id: int, node: Gen) -> Process:
     sequence = run.encoded(context)
+    if node.params.beams > 1:
+        yield from beams.gen(run, context, sequence, id, node)
+        return
     if node.params.n > 1:
         drawn = yield from _draws(run, context, sequence, id, node, node.params.n)
         for fork, _ in drawn:
@@ -31,6 +35,9 @@ def gen(run: Interpreter, context: Context, id: int, node: Gen) -> Process:
 def sample(run: Interpreter, context: Context, id: int, node: Sample) -> Process:
     """Every draw goes on as a branch, which begins where the draw ended."""
     sequence = run.encoded(context)
+    if node.params.beams > 1:
+        yield from beams.sample(run, context, sequence, id, node)
+        return
     drawn = yield from _draws(run, context, sequence, id, node, node.count)
     for index, (fork, task) in enumerate(drawn):
         child = run.branch(id, index)
