@@ -6,9 +6,11 @@ RametError                      (ramet.errors)
     ├── RequestError            the request itself is wrong; nothing was computed
     │   ├── PromptError         text that cannot be encoded, or nothing to start from
     │   ├── ContextLengthError  longer than the model's context
-    │   └── CapacityError       would never fit the block pool, however long it waited
+    │   ├── CapacityError       would never fit the block pool, however long it waited
+    │   └── GrammarError        a pattern, schema or grammar that cannot be obeyed
     ├── GenerationError         this request failed while running
     │   ├── SamplingError       no token can be drawn (NaN or infinite logits, all masked)
+    │   ├── ConstraintError     no token obeys its grammar, or finding one is too complex
     │   ├── StepError           the forward pass of its step raised
     │   └── Aborted             it was cancelled
     └── EngineClosed            the engine was shut down
@@ -58,6 +60,17 @@ class CapacityError(RequestError):
         self.tokens = tokens
         self.needed = needed
         self.blocks = blocks
+        self.beams = beams
+
+
+class GrammarError(RequestError):
+    """A pattern, schema or grammar that is wrong, too complex, or allows nothing."""
+
+    def __init__(self, kind: str, source: str, reason: str) -> None:
+        super().__init__(f"{kind} {reason}")
+        self.kind = kind
+        self.source = source
+        self.reason = reason
 
 
 class GenerationError(EngineError):
@@ -66,6 +79,16 @@ class GenerationError(EngineError):
 
 class SamplingError(GenerationError):
     """No token can be drawn from these logits."""
+
+
+class ConstraintError(GenerationError):
+    """A text that cannot go on within its grammar."""
+
+    def __init__(self, grammar: str, tokens: int, reason: str) -> None:
+        super().__init__(f"{grammar}: after {tokens} tokens the text cannot go on: {reason}")
+        self.grammar = grammar
+        self.tokens = tokens
+        self.reason = reason
 
 
 class StepError(GenerationError):

@@ -14,7 +14,7 @@ class GenInfo:
 
     text: str
     tokens: tuple[int, ...]  # as drawn, a closing end-of-text token included
-    finish_reason: str  # "eos", "stop" (a stop string, token or pattern) or "length"
+    finish_reason: str  # "eos", "stop" (a stop string, token or pattern), "grammar" or "length"
     stop: str | None  # the stop string or pattern that ended it
     logprobs: tuple[Draw, ...]  # of each token, where the node asks for them
     usage: Usage

@@ -67,6 +67,21 @@ def penalise_presence(logits: Tensor, rows: Rows) -> None:
         logits[cells] -= _tensor(logits, np.concatenate([_penalty(rows[i]) for i in index]))
 
 
+def keep_to_grammar(logits: Tensor, rows: Rows) -> None:
+    """The grammar: only tokens that it allows. Where the text can end, a model that would rather
+    leave the grammar ends it: the end of text gets the mass of all tokens that are ruled out. So
+    a greedy text is the free text as far as that obeys the grammar.
+    """
+    index = [i for i, row in enumerate(rows) if row.grammar is not None]
+    if index:
+        some = take(logits, index)
+        allowed = torch.from_numpy(_allowed([rows[i] for i in index], logits.shape[-1]))
+        allowed = allowed.to(logits.device)
+        for line, i in enumerate(index):
+            _leave(some[line], allowed[line], rows[i])
+        _give(logits, index, some.masked_fill_(~allowed, _NEVER))
+
+
 def forbid_ends(logits: Tensor, rows: Rows) -> None:
     """`min_tokens`: no end of sequence and no stop token while there are fewer."""
     index = [i for i, row in enumerate(rows) if row.too_short]
@@ -122,6 +137,7 @@ PROCESSORS: tuple[Callable[[Tensor, Rows], None], ...] = (
     add_bias,
     penalise_repetition,
     penalise_presence,
+    keep_to_grammar,
     forbid_ends,
     divide_by_temperature,
     keep_top_k,
@@ -163,6 +179,32 @@ def _tensor(logits: Tensor, values: NDArray[np.floating]) -> Tensor:
 def _penalty(row: SamplingRow) -> NDArray[np.floating]:
     counts = row.tally.counts
     return row.params.presence_penalty * (counts > 0) + row.params.frequency_penalty * counts
+
+
+def _allowed(rows: Rows, size: int) -> NDArray[np.bool_]:
+    """What each row's grammar allows next [R, V]."""
+    grammars = [row.grammar for row in rows if row.grammar is not None]
+    packed = np.stack([grammar.mask() for grammar in grammars])
+    allowed = np.unpackbits(packed, axis=1, count=size, bitorder="little").view(np.bool_)
+    for line, row, grammar in zip(allowed, rows, grammars, strict=True):
+        if row.goes_on and not grammar.finished:
+            line[grammar.ends] = False
+    return allowed
+
+
+def _leave(logits: Tensor, allowed: Tensor, row: SamplingRow) -> None:
+    """Adds to the end of text [V], where it is allowed, what the row would draw outside."""
+    assert row.grammar is not None
+    ends = row.grammar.ends
+    if not ends or not allowed[ends[0]] or logits[ends[0]] == _NEVER:
+        return
+    outside = logits.masked_fill(allowed, _NEVER)
+    outside[ends[0]] = logits[ends[0]]
+    if row.greedy:
+        logits[ends[0]] = outside.max()
+    else:
+        temperature = row.params.temperature
+        logits[ends[0]] = (outside / temperature).logsumexp(-1) * temperature
 
 
 def _least_of_nucleus(probabilities: Tensor, masses: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ramet.params import SamplingParams
 from ramet.runtime.errors import RequestError
+from ramet.runtime.grammar import Grammar
 
 # Below this a temperature would overflow float32; it is read as 0, as vLLM does.
 GREEDY_BELOW = 1e-5
@@ -20,8 +21,9 @@ GREEDY_BELOW = 1e-5
 class SamplingRow:
     """The sampling state of one sequence: its parameters, its key, and what it has drawn.
 
-    `prompt` counts for the repetition penalty. Raises `RequestError` when a biased or allowed
-    token is not in the vocabulary.
+    `prompt` counts for the repetition penalty. Within a `grammar` the text ends where that says so:
+    `min_tokens` and `ignore_eos` hold as long as it can go on. Raises `RequestError` when a biased
+    or allowed token is not in the vocabulary.
     """
 
     __slots__ = (
@@ -32,6 +34,7 @@ class SamplingRow:
         "bias_ids",
         "drawn",
         "ends",
+        "grammar",
         "key",
         "params",
         "tally",
@@ -45,12 +48,14 @@ class SamplingRow:
         vocab_size: int,
         prompt: Sequence[int] = (),
         eos_ids: Collection[int] = (),
+        grammar: Grammar | None = None,
     ) -> None:
         bias = dict(params.logit_bias)
         _check_ids("logit_bias", bias, vocab_size)
         _check_ids("allowed_tokens", params.allowed_tokens or (), vocab_size)
         self.params = params
         self.key = key
+        self.grammar = grammar
         self.drawn = 0
         self.bias_ids = _ids(bias)
         self.bias = np.fromiter(bias.values(), np.float32, len(bias))
@@ -59,7 +64,9 @@ class SamplingRow:
         self.ends = _ids(sorted(token for token in ends if token < vocab_size))
         self.tally = Tally(prompt if self.repeats else ())
         self._counted = self.repeats or self.penalises
-        self._plain = self.greedy and not (bias or params.allowed_tokens or self._counted)
+        self._plain = self.greedy and not (
+            bias or params.allowed_tokens or self._counted or grammar is not None
+        )
 
     def accept(self, token: int) -> None:
         """The token was drawn and belongs to the sequence now."""
@@ -72,6 +79,7 @@ class SamplingRow:
         other = copy(self)
         other.key = key
         other.tally = self.tally.copy()
+        other.grammar = None if self.grammar is None else self.grammar.copy()
         return other
 
     @property
@@ -85,8 +93,13 @@ class SamplingRow:
 
     @property
     def too_short(self) -> bool:
-        """Whether the sequence may not end yet."""
-        return self.drawn < self.params.min_tokens and self.ends.size > 0
+        """Whether the sequence may not end yet; a grammar sees to that itself."""
+        return self.drawn < self.params.min_tokens and self.ends.size > 0 and self.grammar is None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a text that can end within its grammar does not yet."""
+        return self.params.ignore_eos or self.drawn < self.params.min_tokens
 
     @property
     def repeats(self) -> bool:

@@ -22,7 +22,9 @@ from ramet.runtime.sampling.processors import PROCESSORS, Rows, take
 # one race of all 7.8.
 _GROUP = 64
 _UNSOUND = "the model gave no token to draw: its logits hold NaN or infinity, or are all masked"
-_ALL_MASKED = "every token is ruled out: by allowed_tokens, logit_bias, min_tokens or the model"
+_ALL_MASKED = (
+    "every token is ruled out: by allowed_tokens, logit_bias, min_tokens, the type or the model"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,6 @@
+"""Constrained decoding: which tokens may come next so that the text obeys a type."""
+
+from ramet.runtime.grammar.compiler import GrammarCompiler
+from ramet.runtime.grammar.state import Grammar
+
+__all__ = ["Grammar", "GrammarCompiler"]

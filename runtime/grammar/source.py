@@ -1,0 +1,84 @@
+"""A type as the grammar engine's input, and what the engine says of a wrong one in words.
+
+JSON is written on one line, with at most one space behind a comma or colon. Knows no tokens.
+"""
+
+import json
+import re
+from typing import NoReturn
+
+from llguidance import LLMatcher
+
+from ramet.errors import shown
+from ramet.runtime.errors import GrammarError
+from ramet.types import Type, TypeKind
+
+# At most 18 digits: what the program reads fits 64 bits, and no model can go on for ever.
+PATTERNS: dict[TypeKind, str] = {
+    "int": r"0|-?[1-9][0-9]{0,17}",
+    "float": r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?",
+    "bool": r"[Tt]rue|[Ff]alse",
+}
+# Fixed here: a schema's own "x-guidance" could allow endless blanks, or ignore what it asks for.
+_JSON = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
+
+TOO_COMPLEX = re.compile(r"too (many|complex|large)|precomputation|limit exceeded", re.IGNORECASE)
+_LONGEST_LINE = 100
+_PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): ")
+_PATTERN_ERROR = re.compile(r"regex parse error:\n(.*)\nerror: (.*)", re.DOTALL)
+_CARET = re.compile(r"^    ( *)\^+$", re.MULTILINE)
+
+
+def engine_source(type: Type) -> str:
+    """What the engine compiles; `GrammarError` for a schema that allows nothing."""
+    match type.kind:
+        case "regex":
+            return LLMatcher.grammar_from_regex(type.source)
+        case "grammar":
+            return _listed("lark_grammar", type.source)
+        case "json":
+            schema = json.loads(type.source)
+            if schema is False:
+                refuse(type, "the schema false allows no text")
+            schema = {} if schema is True else schema
+            return _listed("json_schema", {**schema, "x-guidance": _JSON})
+        case _:
+            return LLMatcher.grammar_from_regex(PATTERNS[type.kind])
+
+
+def refuse(type: Type, said: str) -> NoReturn:
+    """Raise `GrammarError` with what the engine said of the type, and where."""
+    raise GrammarError(type.kind, type.source, reason_of(type, said))
+
+
+def reason_of(type: Type, said: str) -> str:
+    """What is wrong and where, without the engine's own pictures and its frame of a pattern."""
+    place = _PLACE.match(said)
+    said = said[place.end() :] if place else said
+    found = _PATTERN_ERROR.search(said)
+    if found:
+        caret = _CARET.search(found[1])
+        where = f" at character {len(caret[1]) + 1}" if caret else ""
+        reason = found[2].splitlines()[0] + where
+    else:
+        said = said.rpartition("(in regex): ")[2]
+        reason = said.strip().partition("\n")[0]
+        if TOO_COMPLEX.search(reason):
+            reason = f"it is too complex ({reason})"
+    reason = reason if len(reason) <= 4 * _LONGEST_LINE else reason[: 4 * _LONGEST_LINE] + "…"
+    if place and type.kind == "grammar":
+        line, column = int(place[1]), int(place[2])
+        return f"line {line}, column {column}: {reason}{_picture(type.source, line, column)}"
+    return reason if type.kind == "grammar" else f"{shown(type.source)}: {reason}"
+
+
+def _picture(source: str, line: int, column: int) -> str:
+    lines = source.split("\n")
+    if not 1 <= line <= len(lines) or len(lines[line - 1]) > _LONGEST_LINE:
+        return ""
+    return f"\n    {lines[line - 1]}\n    {' ' * (column - 1)}^"
+
+
+def _listed(key: str, value: object) -> str:
+    """One grammar as a list of them, so that no text is taken for another format."""
+    return json.dumps({"grammars": [{key: value}]})
