@@ -27,6 +27,7 @@ from ramet.runtime.errors import (
     PromptError,
     StepError,
 )
+from ramet.runtime.grammar import Grammar, GrammarCompiler
 from ramet.runtime.models import Model
 from ramet.runtime.runner import Runner, layout_of
 from ramet.runtime.sampling import Draw, Sampler, SamplingRow, continuations
@@ -75,6 +76,7 @@ class EngineCore:
             chunk=config.prefill_chunk,
             max_sequences=config.max_sequences,
         )
+        self.grammars = GrammarCompiler(tokenizer, shape.vocab, self.eos)
         self._sampler = Sampler()
         self._sequences: dict[Sequence, None] = {}
         self._ids = count()
@@ -138,8 +140,11 @@ class EngineCore:
         key: int,
         on_done: Callable[[Task], None],
         on_text: Callable[[str], None] | None = None,
+        grammar: Grammar | None = None,
     ) -> Generation:
         """Draw tokens after an idle sequence and append them; `key` is `sample_key`'s.
+
+        With a `grammar`, which is the task's own from now on, the tokens obey it.
 
         Raises:
             PromptError: the sequence has no token to start from.
@@ -152,7 +157,7 @@ class EngineCore:
             sequence=sequence,
             prompt=len(sequence.tokens),
             on_done=on_done,
-            row=self.row(sequence, params, key),
+            row=self.row(sequence, params, key, grammar),
             text=TextStream(self.tokenizer, params, sequence.tokens),
             eos=self.eos,
             limit=limit,
@@ -225,7 +230,9 @@ class EngineCore:
         self._check_room(prompt + limit, prompt, params.beams)
         return limit
 
-    def row(self, sequence: Sequence, params: SamplingParams, key: int) -> SamplingRow:
+    def row(
+        self, sequence: Sequence, params: SamplingParams, key: int, grammar: Grammar | None = None
+    ) -> SamplingRow:
         """The sampling state of what is to follow these tokens."""
         return SamplingRow(
             params,
@@ -233,6 +240,7 @@ class EngineCore:
             vocab_size=self.model.shape.vocab,
             prompt=sequence.tokens,
             eos_ids=self.eos,
+            grammar=grammar,
         )
 
     def abort(self, task: Task) -> None:

@@ -230,6 +230,7 @@ class Interpreter:
             key=sample_key(self.seed_of(node.params.seed), context.place, sample),
             on_done=partial(self._ended, context),
             on_text=tell if self._on_event is not None else None,
+            grammar=None if node.type is None else self.core.grammars.start(node.type),
         )
 
     def tell_text(

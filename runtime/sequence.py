@@ -89,7 +89,8 @@ class Generation(Task):
     drawn: list[int] = field(default_factory=list)
     draws: list[Draw] = field(default_factory=list)  # only where log-probabilities are asked for
     kept: int = 0  # drawn tokens that belong to the sequence afterwards
-    finish_reason: str = ""  # "eos", "stop" or "length" when done
+    finish_reason: str = ""  # "eos", "stop", "grammar" or "length" when done
+    complete: bool = True  # whether what was kept obeys the row's grammar, when done
 
     @property
     def end(self) -> int:
@@ -102,6 +103,7 @@ class Generation(Task):
     def accept(self, draw: Draw) -> bool:
         """Take the next token; True when that was the last one."""
         params = self.row.params
+        grammar = self.row.grammar
         self.row.accept(draw.token)
         self.drawn.append(draw.token)
         if params.logprobs is not None:
@@ -112,11 +114,15 @@ class Generation(Task):
         if long_enough and draw.token in params.stop_tokens:
             return self._finish("stop", len(self.drawn) - 1)
         self.sequence.tokens.append(draw.token)
+        if grammar is not None:
+            grammar.accept(draw.token)
         released = self.text.push(draw.token)
         if released and self.on_text is not None:
             self.on_text(released)
         if self.text.stopped:
             return self._finish("stop", self.text.kept_tokens)
+        if grammar is not None and grammar.finished:
+            return self._finish("grammar", len(self.drawn))
         if len(self.drawn) >= self.limit:
             return self._finish("length", len(self.drawn))
         return False
@@ -130,6 +136,10 @@ class Generation(Task):
         if self.text.stopped:
             self.finish_reason = "stop"
             self.kept = self.text.kept_tokens
+        grammar = self.row.grammar
+        if grammar is not None:
+            cut = self.text.stopped
+            self.complete = grammar.matches(self.text.text) if cut else grammar.can_end
         return True
 
 

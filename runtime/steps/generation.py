@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 
+from ramet.errors import shown
 from ramet.nodes import Gen, Sample
 from ramet.runtime.context import Context, ForTasks, Process
 from ramet.runtime.errors import GenerationError
@@ -9,7 +10,7 @@ from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sequence import Generation, Sequence as EngineSequence
 from ramet.runtime.steps import beams
 from ramet.runtime.values import GenInfo, SamplesInfo
-from ramet.types import Type, value_of
+from ramet.types import value_of
 
 
 def gen(run: Interpreter, context: Context, id: int, node: Gen) -> Process:
@@ -22,14 +23,14 @@ def gen(run: Interpreter, context: Context, id: int, node: Gen) -> Process:
         for fork, _ in drawn:
             run.close_sequence(context, fork)
         infos = tuple(_info(task) for _, task in drawn)
-        values = [typed(node, info.text) for info in infos]
+        values = [typed(node, task) for _, task in drawn]
         run.bind(context, id, node.name, values, SamplesInfo(infos))
         return
     task = run.generate(context, sequence, id, node, 0)
     yield ForTasks((task,))
     run.settle(context, (task,))
     context.generated(task.text.text, task.text.leftover)
-    run.bind(context, id, node.name, typed(node, task.text.text), _info(task))
+    run.bind(context, id, node.name, typed(node, task), _info(task))
 
 
 def sample(run: Interpreter, context: Context, id: int, node: Sample) -> Process:
@@ -45,20 +46,37 @@ def sample(run: Interpreter, context: Context, id: int, node: Sample) -> Process
         context.owned.discard(fork)
         child.own(fork)
         child.generated(task.text.text, task.text.leftover)
-        child.drawn = (node.name, typed(node, task.text.text), _info(task))
+        child.drawn = (node.name, typed(node, task), _info(task))
         run.start(child)
 
 
-def typed(node: Gen | Sample, text: str) -> object:
+def typed(node: Gen | Sample, task: Generation) -> object:
     """The value of a generated text; `GenerationError` if it was cut before it was whole."""
-    kind: Type | None = node.type
+    text = task.text.text
+    if not task.complete:
+        raise _cut(node, task)
     try:
-        return value_of(kind, text)
+        return value_of(node.type, text)
     except ValueError as error:
-        raise GenerationError(
-            f"gen {node.name}: the text {text[:80]!r} ended before it was a whole {kind}; "
-            f"give it more than max_tokens={node.params.max_tokens}"
-        ) from error
+        raise GenerationError(f"gen {node.name}: {shown(text)} has no value: {error}") from error
+
+
+def _cut(node: Gen | Sample, task: Generation) -> GenerationError:
+    """What ended the text too early, and what to do about it."""
+    kind = "" if node.type is None else node.type.kind
+    if task.finish_reason == "stop":
+        stop = task.text.stopped_by
+        why = f"the stop {stop!r}" if stop is not None else "a stop token"
+        remedy = "leave that stop out"
+    elif len(task.drawn) < node.params.max_tokens:
+        why, remedy = "the end of the model's context", "shorten the prompt"
+    else:
+        why = f"max_tokens={node.params.max_tokens}"
+        remedy = "give it more"
+    text = shown(task.text.text)
+    return GenerationError(
+        f"gen {node.name}: {why} cut the text {text} before it was a whole {kind}; {remedy}"
+    )
 
 
 def _draws(
