@@ -78,6 +78,7 @@ class Context:
     owned: set[Sequence] = field(default_factory=set)  # to be closed when the state ends
     watchers: "list[Context]" = field(default_factory=list)  # that wait for this one to rest
     ended: bool = False  # released; it runs no more
+    wanted: bool = False  # a keep is going to take over what it has
 
     @property
     def resting(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ramet.errors import LanguageError
-from ramet.nodes import Branch, Call, Gen, Node, Part, Ref, Root, Sample, Step
+from ramet.nodes import Branch, Call, Gen, Keep, Node, Part, Ref, Root, Sample, Step
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.context import Context, ForNodes, ForRest, ForTasks, ForValue, Process
 from ramet.runtime.core import EngineCore
@@ -69,6 +69,8 @@ class Interpreter:
                 context = self._context_of[state]
             case _:
                 raise AssertionError(f"{type(node).__name__} has to be filled in before a run")
+        if isinstance(node, Keep):
+            self._context_of[node.branch].wanted = True
         self._context_of[id] = context
         context.queue.append((id, node))
         if isinstance(context.waits, ForNodes):
@@ -315,7 +317,8 @@ class Interpreter:
             yield ForNodes()
 
     def _release_if_over(self, context: Context) -> None:
-        if self.whole and context.resting and context.sequence is not None:
+        over = self.whole and context.resting and not context.wanted
+        if over and context.sequence is not None:
             self.close_sequence(context, context.sequence)
 
     def _shown(self, part: Part) -> str:

@@ -182,6 +182,7 @@ class Run(GraphRecorder):
         return resolve(self._result, self._look)
 
     def _look(self, ref: Ref) -> object:
+        self._interpreter.has_value(ref.node)  # raises where a keep released it
         if ref.attribute is None:
             return self._interpreter.value(ref.node)
         return getattr(self._interpreter.info(ref.node), ref.attribute)

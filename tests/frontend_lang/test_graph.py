@@ -3,13 +3,18 @@ import pytest
 from ramet.errors import Span
 from ramet.graph import (
     Branch,
+    Call,
     Fork,
     Gen,
     Graph,
+    Input,
+    Keep,
     ListOf,
     MapOf,
     Ref,
     Root,
+    Sample,
+    Score,
     Select,
     Text,
     TextOf,
@@ -20,6 +25,8 @@ from ramet.graph import (
     resolve,
     variables,
 )
+from ramet.params import SamplingParams
+from ramet.verify import verify
 
 # 0 root - 1 gen a - 2 fork - 3 branch 0 - 6 gen b (own)
 #                          |- 4 branch 1 - 7 gen a (shadows)
@@ -52,6 +59,42 @@ def test_a_chain_goes_through_the_fork_to_the_root() -> None:
 )
 def test_a_branch_inherits_and_shadows(node: int, bound: dict[str, int]) -> None:
     assert variables(FORKED, node) == bound
+
+
+# 0 root - 1 input - 2 sample p - 3 branch 0 - 5 score m
+#                              |- 4 branch 1
+#                              `- 7 keep branch 0 - 8 text; 6 call, from branch 0 - 9 gen x
+KEPT = Graph(
+    "kept",
+    (
+        Root(),
+        Input("topic"),
+        Sample(0, "p", SamplingParams(n=2, temperature=1)),
+        Branch(2, 0),
+        Branch(2, 1),
+        Score(3, "m", ("?",)),
+        Call(5, "other"),
+        Keep(2, 5),
+        Text(7, (Ref(1), Ref(3))),
+        Gen(6, "x"),
+    ),
+)
+
+
+def test_a_chain_goes_through_what_was_kept_and_begins_at_a_call() -> None:
+    verify(KEPT)
+    assert chain(KEPT, 8) == [0, 2, 3, 5, 7, 8]
+    assert chain(KEPT, 9) == [6, 9]
+    assert end(KEPT) == 8
+    assert end(KEPT, 6) == 9
+    assert KEPT.inputs == (Input("topic"),)
+
+
+def test_a_branch_of_a_sample_binds_its_own_continuation() -> None:
+    assert variables(KEPT, 2) == {}
+    assert variables(KEPT, 4) == {"p": 4}
+    assert variables(KEPT, 8) == {"p": 3, "m": 5}
+    assert variables(KEPT, 9) == {"x": 9}
 
 
 def test_branches_are_ordered_by_index() -> None:

@@ -325,3 +325,93 @@ def test_gathered_values_are_returned_as_a_list() -> None:
         return branches["x"].prob
 
     assert str(drafts.trace()).endswith("\nreturn [%4.prob, %5.prob]")
+
+
+# -- a program that calls another one on a state of its own
+
+
+@ramet.program
+def outline(s: State, topic: str) -> object:
+    s += "Outline " + topic + ":" + gen("points")
+    return s["points"]
+
+
+@ramet.program
+def essay(s: State) -> object:
+    s += "Write." + gen("topic")
+    first = outline.run(topic=s["topic"])  # pyright: ignore[reportArgumentType]
+    s += first.value
+    second = outline.call(s, "tea")
+    return [second, s["topic"]]
+
+
+def test_a_call_begins_on_an_empty_state() -> None:
+    assert str(essay.trace()) == (
+        "program essay\n"
+        "%0 = root\n"
+        '%1 = text %0 "Write."\n'
+        "%2 = gen %1 as topic\n"
+        "%3 = call %2 outline\n"
+        '%4 = text %3 "Outline " + %2 + ":"\n'
+        "%5 = gen %4 as points\n"
+        "%6 = text %2 %5\n"
+        "%7 = call %6 outline\n"
+        '%8 = text %7 "Outline tea:"\n'
+        "%9 = gen %8 as points\n"
+        "return [%9, %2]"
+    )
+
+
+def test_a_call_without_a_return_gives_its_variables() -> None:
+    @ramet.program
+    def inner(s: State) -> None:
+        s += "a" + gen("x") + gen("y")
+
+    @ramet.program
+    def outer(s: State) -> object:
+        s += "b"
+        found = inner.call(s)
+        assert list(found) == ["x", "y"]
+        assert "x" not in s
+        return [inner.run()["x"], found["y"]]
+
+    assert str(outer.trace()).endswith("return [%8, %5]")
+
+
+def test_programs_call_programs_from_branches_and_calls() -> None:
+    @ramet.program
+    def deep(s: State, depth: int) -> object:
+        s += str(depth) + gen("x")
+        if depth:
+            deep.run(depth=depth - 1)
+        return s["x"]
+
+    @ramet.program
+    def wide(s: State) -> None:
+        s += "a"
+        s.fork(2).each(lambda branch, item: deep.run(depth=1))
+
+    calls = [line for line in str(wide.trace()).splitlines() if "call" in line]
+    assert calls == [
+        "%5 = call %3 deep",
+        "%8 = call %7 deep",
+        "%11 = call %4 deep",
+        "%14 = call %13 deep",
+    ]
+
+
+def test_a_call_checks_its_arguments() -> None:
+    @ramet.program
+    def outer(s: State, *args: Any) -> None:
+        outline.run(*args)
+
+    with pytest.raises(ArgumentError, match="missing a required argument: 'topic'"):
+        outer.trace()
+    with pytest.raises(ArgumentError, match="topic must be str, not 5"):
+        outer.trace(5)
+
+
+def test_a_body_that_ended_leaves_no_state_to_call_from() -> None:
+    essay.trace()
+    with pytest.raises(NoRunner):
+        outline.run(topic="a")

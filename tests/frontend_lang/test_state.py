@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from ramet import assistant, gen, select, system, user
+from ramet import assistant, gen, score, select, system, user
 from ramet.errors import (
     AppendError,
     ArgumentError,
@@ -272,3 +272,123 @@ def test_spans_point_at_the_statement(recorder: GraphRecorder, s: State) -> None
     assert first is not None
     assert (first.file, first.column) == (__file__, 5)
     assert {span.line - first.line for span in second if span} == {2}
+
+
+# -- score, branch, keep, each
+
+
+def test_score_binds_and_appends_nothing(recorder: GraphRecorder, s: State) -> None:
+    s += "a" + gen("x")
+    fit = s.score("fit", "so " + s["x"] + ".")
+    assert lines(recorder)[-1] == '%3 = score %2 as fit of "so " + %2 + "."'
+    s += score("more", "b") + "c" + fit.mean
+    assert lines(recorder)[-2:] == ['%4 = score %3 as more of "b"', '%5 = text %4 "c" + %3.mean']
+    assert {"fit", "more"} <= s.variables.keys()
+
+
+@pytest.mark.parametrize("content", [gen("x"), user("a"), select("y", ["b"])])
+def test_only_texts_and_values_are_scored(s: State, content: Any) -> None:
+    with pytest.raises(AppendError):
+        s.score("fit", content)
+
+
+def test_fork_over_a_list(recorder: GraphRecorder, s: State) -> None:
+    seen = list[object]()
+
+    def body(branch: State, item: str) -> None:
+        seen.append((item, branch))
+        branch += item + gen("x")
+
+    branches = s.fork(["a", "b"])
+    assert branches.each(body) is branches
+    assert seen == [("a", branches[0]), ("b", branches[1])]
+    assert lines(recorder)[3:] == [
+        '%4 = text %2 "a"',
+        "%5 = gen %4 as x",
+        '%6 = text %3 "b"',
+        "%7 = gen %6 as x",
+    ]
+    assert len(branches["x"]) == 2
+
+
+def test_each_of_a_count_has_numbers_and_of_a_slice_its_own(s: State) -> None:
+    seen = list[int]()
+    s.fork(3)[1:].each(lambda branch, item: seen.append(item))
+    assert seen == [1, 2]
+
+
+def test_each_raises_what_a_body_raises(s: State) -> None:
+    def body(branch: State, item: int) -> None:
+        raise KeyError(item)
+
+    with pytest.raises(KeyError, match="0"):
+        s.fork(2).each(body)
+
+
+def test_branch_draws_and_each_draw_is_a_branch(recorder: GraphRecorder, s: State) -> None:
+    s += "a"
+    drafts = s.branch(gen("x", n=2, temperature=1))
+    assert lines(recorder)[1:] == [
+        "%2 = sample %1 as x (n=2, temperature=1.0)",
+        "%3 = branch %2 number 0",
+        "%4 = branch %2 number 1",
+    ]
+    drafts[1] += "b" + drafts[0]["x"]
+    assert lines(recorder)[-1] == '%5 = text %4 "b" + %3'
+    assert "x" not in s
+    assert (len(drafts), len(drafts["x"])) == (2, 2)
+    assert len(s.branch(gen("y", beams=3))) == 3
+    assert len(s.branch(gen("y", beams=3, n=2))) == 2
+    assert len(s.branch(gen("y"))) == 1
+
+
+@pytest.mark.parametrize("what", ["a", select("x", ["a"]), "a" + gen("x"), None])
+def test_branch_needs_a_gen(s: State, what: Any) -> None:
+    with pytest.raises(AppendError, match=r"branch needs a gen\(\.\.\.\), not "):
+        s.branch(what)
+
+
+def test_keep_makes_the_state_the_branch(recorder: GraphRecorder, s: State) -> None:
+    s += "a" + gen("x")
+    drafts = s.branch(gen("y", n=2, temperature=1))
+    drafts[0] += "b" + gen("z")
+    s.keep(drafts[0])
+    s += "c" + s["y"] + s["z"]
+    assert lines(recorder)[-2:] == ["%8 = keep %3 %7", '%9 = text %8 "c" + %4 + %7']
+    assert list(s.variables) == ["x", "y", "z"]
+
+
+def test_a_turn_goes_on_through_keep(recorder: GraphRecorder, s: State) -> None:
+    with s.user():
+        branches = s.fork(2)
+        s.keep(branches[1])
+        s += "b"
+    assert lines(recorder)[-2:] == ['%6 = text %5 "b"', "%7 = close %6 user"]
+
+
+def test_what_keep_refuses(s: State) -> None:
+    drafts, other = s.fork(2), State(GraphRecorder()).fork(1)[0]
+    inner = drafts[0].fork(1)[0]
+    for wrong, error, message in [
+        ("a", AppendError, "keep needs a branch, not 'a'"),
+        (other, AppendError, "belongs to another run"),
+        (s, GraphError, "lies on no branch"),
+        (inner, GraphError, "lies on a branch of another state"),
+    ]:
+        with pytest.raises(error, match=message):
+            s.keep(wrong)  # pyright: ignore[reportArgumentType]
+    s += "a"
+    with pytest.raises(GraphError, match="the state has gone on since") as caught:
+        s.keep(drafts[0])
+    assert caught.value.span is not None
+    assert (caught.value.span.file, "s.keep(drafts[0])" in str(caught.value)) == (__file__, True)
+
+
+def test_what_keep_released_takes_nothing_more(s: State) -> None:
+    drafts = s.fork(2)
+    inner = drafts[1].fork(1)[0]
+    s.keep(drafts[0])
+    for released in (*drafts, inner):
+        with pytest.raises(GraphError, match="keep has released"):
+            released += "a"
+    s += "a"

@@ -21,6 +21,7 @@ from ramet.runtime.tokenizer import Piece, Tokenizer
 from ramet.runtime.values import SelectInfo
 from tests.runtime import conftest
 from tests.runtime.conftest import ToyEngine, all_back, toy_logits, toy_model, toy_words
+from tests.runtime.legible import encoded, legible, letters
 from tests.runtime.tokenizers import byte_level, smollm2
 
 
@@ -49,43 +50,6 @@ def batches(engine: Engine) -> list[Batch]:
 
     engine.core.runner.run = watched  # type: ignore[method-assign]
     return seen
-
-
-def encoded(engine: Engine, text: str) -> list[int]:
-    return engine.tokenizer.encode([Piece(text)], start=True)
-
-
-def decoded(engine: Engine, tokens: list[int]) -> str:
-    return engine.tokenizer.decode(tokens)
-
-
-LEGIBLE = "abcdefgh "
-
-
-def legible(engine: Engine) -> Engine:
-    """The toy model, with all but a few letters ruled out: then text and tokens are one."""
-    allowed = set(encoded(engine, LEGIBLE))
-    forward = engine.core.model.forward
-
-    def restricted(*args: Any) -> Any:
-        logits = forward(*args)
-        for token in range(logits.shape[-1]):
-            if token not in allowed:
-                logits[:, token] -= 1_000.0
-        return logits
-
-    engine.core.model.forward = restricted  # type: ignore[method-assign]
-    return engine
-
-
-def letters(engine: Engine, text: str, count: int) -> str:
-    """What the legible model goes on with."""
-    tokens = encoded(engine, text)
-    allowed = sorted(set(encoded(engine, LEGIBLE)))
-    for _ in range(count):
-        logits = toy_logits([(token, place) for place, token in enumerate(tokens)])
-        tokens.append(max(allowed, key=lambda token: float(logits[token])))
-    return decoded(engine, tokens)[len(text) :]
 
 
 @pytest.fixture

@@ -1,0 +1,454 @@
+"""Scores, samples that go on as branches, keep and calls, on a model that can be worked out."""
+
+import math
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet.runtime import Engine, Finished
+from ramet.runtime.errors import Aborted, GenerationError, PromptError
+from ramet.runtime.run import Run
+from ramet.runtime.values import ScoreInfo
+from tests.runtime.conftest import ToyEngine, all_back
+from tests.runtime.legible import encoded, legible, legible_logits, letters
+
+
+def gen(name: str, count: int = 4, **fields: Any) -> Any:
+    return ramet.gen(name, max_tokens=count, ignore_eos=True, **fields)
+
+
+@pytest.fixture(params=[4, 16])
+def engine(request: pytest.FixtureRequest, toy_engine: ToyEngine) -> Engine:
+    return legible(toy_engine(block_size=request.param))
+
+
+def run(engine: Engine, program: Any, **arguments: Any) -> Finished:
+    """Run with an audit after every step; a run that waits for nothing fails."""
+    one = engine.start(program, arguments)
+    drive(engine, one)
+    assert all_back(engine.core)
+    return one.result()
+
+
+def drive(engine: Engine, one: Run) -> None:
+    idle = 0
+    while not one.done:
+        before = engine.stats().steps
+        engine.round([one])
+        engine.audit()
+        idle = 0 if engine.core.busy or engine.stats().steps > before else idle + 1
+        assert idle < 3, "the run waits for something that never comes"
+
+
+def logprob(engine: Engine, before: str, text: str) -> float:
+    """Log-probability of the text after the other, worked out without a cache."""
+    row, total = encoded(engine, before + text), 0.0
+    for at in range(len(encoded(engine, before)), len(row)):
+        total += float(legible_logits(engine, row[:at]).log_softmax(-1)[row[at]])
+    return total
+
+
+# -- score
+
+
+def test_a_score_is_the_sum_of_log_probabilities(engine: Engine) -> None:
+    @ramet.program
+    def scored(s: ramet.State) -> object:
+        s += "the context "
+        fit = s.score("fit", "a bad face")
+        s += ramet.score("other", "had") + gen("x")
+        return {"fit": fit, "mean": fit.mean, "prob": fit.prob, "other": s["other"]}
+
+    done = run(engine, scored)
+    fit, other = (logprob(engine, "the context ", text) for text in ("a bad face", "had"))
+    assert done.value["fit"] == pytest.approx(fit, abs=1e-4)
+    assert done.value["other"] == pytest.approx(other, abs=1e-4)
+    assert done.value["mean"] == pytest.approx(fit / len("a bad face"), abs=1e-4)
+    assert done.value["prob"] == pytest.approx(math.exp(fit), abs=1e-6)
+    info = done.info("fit")
+    assert isinstance(info, ScoreInfo)
+    assert (len(info.tokens), info.value) == (10, sum(info.logprobs))
+    assert done.text == "the context " + letters(engine, "the context ", 4)
+
+
+def test_a_score_of_values(engine: Engine) -> None:
+    @ramet.program
+    def scored(s: ramet.State) -> object:
+        s += "a" + gen("x")
+        return s.score("fit", "a" + s["x"] + "b")
+
+    x = letters(engine, "a", 4)
+    assert run(engine, scored).value == pytest.approx(logprob(engine, "a" + x, f"a{x}b"), abs=1e-4)
+
+
+def test_a_score_is_a_number_in_the_body(engine: Engine) -> None:
+    @ramet.program
+    def best(s: ramet.State) -> object:
+        s += "Which? "
+        branches = s.fork(["bead", "cab", "egg"])
+        branches.each(lambda branch, word: branch.score("merit", word))
+        merits = list(branches["merit"])
+        return max(range(3), key=lambda i: merits[i])
+
+    merits = [logprob(engine, "Which? ", word) for word in ("bead", "cab", "egg")]
+    assert run(engine, best).value == merits.index(max(merits))
+
+
+def test_a_score_needs_something_before_it(engine: Engine) -> None:
+    @ramet.program
+    def empty(s: ramet.State) -> None:
+        s.score("fit", "a")
+
+    with pytest.raises(PromptError, match="score needs some text before it"):
+        run(engine, empty)
+
+
+# -- samples that go on as branches
+
+
+@ramet.program
+def votes(s: ramet.State, n: int) -> object:
+    s += "x" * 64
+    paths = s.branch(gen("path", 8, n=n, temperature=1.0, seed=3))
+    for path in paths:
+        path += " so" + gen("vote", 2)
+    return [paths["path"], paths["vote"]]
+
+
+def test_each_sample_goes_on_from_its_own_text(engine: Engine) -> None:
+    paths, ends = run(engine, votes, n=3).value
+    assert len(set(paths)) == 3
+    for path, vote in zip(paths, ends, strict=True):
+        assert vote == letters(engine, "x" * 64 + path + " so", 2)
+
+
+def test_a_branch_goes_on_without_recomputing_its_sample(engine: Engine) -> None:
+    """What a branch computes is the last token that was drawn, and its own text."""
+    done = run(engine, votes, n=3)
+    for branch in done.root.branches:
+        assert branch.usage.generated == 2
+        assert branch.usage.prompt_computed == 1 + len(" so")
+        assert branch.usage.prompt_reused == 64 + 8 - 1
+    assert done.root.usage.generated == 3 * 8
+    assert done.root.usage.prompt_computed == 64 + 2  # each draw needs the last token's logits
+
+
+def test_the_state_itself_goes_on_without_any_sample(engine: Engine) -> None:
+    @ramet.program
+    def through(s: ramet.State) -> object:
+        s += "abc"
+        s.branch(gen("x", n=2, temperature=1.0))
+        s += gen("y")
+        return s["y"]
+
+    done = run(engine, through)
+    assert done.value == letters(engine, "abc", 4)
+    assert done.text == "abc" + done.value
+
+
+def test_samples_differ_by_number_and_not_by_run(engine: Engine) -> None:
+    first, again = (run(engine, votes, n=4).value for _ in range(2))
+    assert first == again
+
+
+# -- keep
+
+
+@ramet.program
+def kept(s: ramet.State, best: int) -> object:
+    s += "The context is: "
+    drafts = s.branch(gen("plan", 6, n=3, temperature=1.0))
+    plans = list(drafts["plan"])
+    s.keep(drafts[best])
+    s += "!" + gen("end")
+    return [plans, s["plan"], s["end"]]
+
+
+@pytest.mark.parametrize("best", [0, 2])
+def test_a_state_goes_on_as_what_it_kept(engine: Engine, best: int) -> None:
+    done = run(engine, kept, best=best)
+    plans, plan, end = done.value
+    assert plan == plans[best]
+    assert end == letters(engine, f"The context is: {plan}!", 4)
+    assert done.text == f"The context is: {plan}!{end}"
+    assert done["plan"] == plan
+
+
+def test_what_is_kept_is_not_computed_again(engine: Engine) -> None:
+    done = run(engine, kept, best=1)
+    assert done.usage.prompt_computed == len("The context is: ") + 2 + 1 + len("!")
+
+
+def test_keep_gives_the_siblings_blocks_back_in_the_same_step(toy_engine: ToyEngine) -> None:
+    engine = legible(toy_engine(block_size=4))
+    held = list[int]()
+
+    @ramet.program
+    def tree(s: ramet.State) -> None:
+        s += "x" * 16
+        drafts = s.branch(gen("plan", 9, n=4, temperature=1.0))
+        list(drafts["plan"])
+        held.append(engine.stats().cache.held)
+        s.keep(drafts[2])
+        s += gen("end", 8)
+
+    one = engine.start(tree, {})
+    while not held:
+        engine.round([one])
+    engine.audit()
+    # The shared context, and the blocks of four branches before, of one from then on.
+    assert held[0] > 4 + 2 * 3
+    assert engine.stats().cache.held <= 4 + 2 + 1
+    assert engine.stats().sequences == 1
+    drive(engine, one)
+    assert all_back(engine.core)
+
+
+def test_keep_ends_siblings_that_still_generate(engine: Engine) -> None:
+    """A graph is known to its end, so a state keeps a branch as soon as that is through."""
+
+    @ramet.program
+    def raced(s: ramet.State) -> object:
+        s += "abc"
+        short, long = s.fork(2)
+        short += gen("x", 2)
+        long += gen("y", 500)
+        s.keep(short)
+        s += gen("z", 2)
+        return [s["x"], s["z"]]
+
+    one = engine.start(raced.trace(), {})
+    drive(engine, one)
+    assert all_back(engine.core)
+    x = letters(engine, "abc", 2)
+    assert one.result().value == [x, letters(engine, "abc" + x, 2)]
+    assert engine.stats().steps < 20
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_a_value_that_keep_released_is_an_error_and_no_hang(engine: Engine, look: bool) -> None:
+    @ramet.program
+    def lost(s: ramet.State) -> object:
+        s += "abc"
+        short, long = s.fork(2)
+        short += gen("x", 2)
+        long += gen("y", 500)
+        s.keep(short)
+        if look:
+            str(s["x"])
+            return len(long["y"])
+        s += long["y"]
+        return s["x"]
+
+    with pytest.raises(GenerationError, match="not there yet when keep released its branch"):
+        run(engine, lost)
+
+
+def test_a_released_value_in_a_result_or_under_a_released_branch(engine: Engine) -> None:
+    @ramet.program
+    def lost(s: ramet.State) -> object:
+        s += "abc"
+        short, long = s.fork(2)
+        inner = long.fork(2)
+        inner[1] += gen("y", 500)
+        s.keep(short)
+        return inner[1]["y"]
+
+    with pytest.raises(GenerationError, match="not there yet when keep released its branch"):
+        run(engine, lost)
+    with pytest.raises(GenerationError, match="not there yet when keep released its branch"):
+        run(engine, lost.trace())
+
+
+def test_a_value_that_was_there_outlives_its_branch(engine: Engine) -> None:
+    @ramet.program
+    def compared(s: ramet.State) -> object:
+        s += "abc"
+        drafts = s.fork(2)
+        for draft in drafts:
+            draft += gen("x")
+        list(drafts["x"])
+        s.keep(drafts[0])
+        s += drafts[1]["x"]
+        return drafts[1]["x"]
+
+    assert run(engine, compared).value == letters(engine, "abc", 4)
+
+
+def test_what_lies_under_a_kept_branch_goes_on(engine: Engine) -> None:
+    @ramet.program
+    def nested(s: ramet.State) -> object:
+        s += "abc"
+        outer = s.fork(2)
+        inner = outer[0].fork(2)
+        s.keep(outer[0])
+        inner[1] += "d" + gen("x")
+        s.keep(inner[1])
+        s += "e" + gen("y")
+        return [s["x"], s["y"]]
+
+    with pytest.raises(ramet.GraphError, match="lies on a branch of another state"):
+        run(engine, nested)
+
+    @ramet.program
+    def within(s: ramet.State) -> object:
+        s += "abc"
+        outer = s.fork(2)
+        inner = outer[0].fork(2)
+        s.keep(outer[0])
+        inner[1] += "d" + gen("x")
+        s += "e" + gen("y")
+        return [inner[1]["x"], s["y"]]
+
+    for program in (within, within.trace()):
+        assert run(engine, program).value == [
+            letters(engine, "abcd", 4),
+            letters(engine, "abce", 4),
+        ]
+
+
+def test_keep_after_keep(engine: Engine) -> None:
+    @ramet.program
+    def search(s: ramet.State, depth: int) -> object:
+        s += "abc"
+        for step in range(depth):
+            drafts = s.fork(2)
+            for i, draft in enumerate(drafts):
+                draft += f"{i}" + gen(f"x{step}", 2)
+            s.keep(drafts[step % 2])
+        return "".join(str(value) for value in s.variables.values())
+
+    done = run(engine, search, depth=5)
+    text = "abc"
+    for step in range(5):
+        text += f"{step % 2}"
+        text += letters(engine, text, 2)
+    assert done.text == text
+
+
+# -- calls
+
+
+@ramet.program
+def outline(s: ramet.State, topic: str) -> object:
+    s += "Outline " + topic + ":" + gen("points", 8)
+    return s["points"]
+
+
+def test_a_call_runs_on_an_empty_context(engine: Engine) -> None:
+    @ramet.program
+    def essay(s: ramet.State) -> object:
+        s += "Write."
+        called = outline.run(topic="tea")
+        s += called.value
+        s += gen("end")
+        return [called.value, s["end"]]
+
+    points = letters(engine, "Outline tea:", 8)
+    done = run(engine, essay)
+    assert done.value == [points, letters(engine, f"Write.{points}", 4)]
+    assert done.text == f"Write.{points}{done['end']}"
+    assert [state.text for state in done.root.branches] == [f"Outline tea:{points}"]
+    assert run(engine, essay.trace()).value == done.value
+
+
+def test_a_call_runs_beside_its_caller(engine: Engine) -> None:
+    @ramet.program
+    def both(s: ramet.State) -> object:
+        s += "abc"
+        one, two = outline.call(s, "tea"), outline.call(s, "rye")
+        s += gen("x", 8)
+        return [s["x"], one, two]
+
+    steps = engine.stats().steps
+    assert run(engine, both).value == [
+        letters(engine, "abc", 8),
+        letters(engine, "Outline tea:", 8),
+        letters(engine, "Outline rye:", 8),
+    ]
+    assert engine.stats().steps - steps <= 8 + 2
+
+
+def test_a_call_in_every_branch(engine: Engine) -> None:
+    @ramet.program
+    def wide(s: ramet.State) -> object:
+        s += "abc"
+        found = dict[str, object]()
+
+        def body(branch: ramet.State, topic: str) -> None:
+            branch += topic
+            found[topic] = len(outline.run(topic=topic).value) and outline.call(branch, topic)
+
+        s.fork(["tea", "rye"]).each(body)
+        return [found["tea"], found["rye"]]
+
+    assert run(engine, wide).value == [letters(engine, f"Outline {t}:", 8) for t in ("tea", "rye")]
+
+
+def test_the_draws_of_two_calls_differ(engine: Engine) -> None:
+    @ramet.program
+    def drawn(s: ramet.State) -> object:
+        s += "a" + gen("x", 12, temperature=1.5)
+        return s["x"]
+
+    @ramet.program
+    def caller(s: ramet.State) -> object:
+        return [drawn.call(s), drawn.call(s)]
+
+    one, two = run(engine, caller).value
+    assert one != two
+    assert run(engine, caller).value == [one, two]
+
+
+def test_an_error_in_a_call_ends_the_run(engine: Engine) -> None:
+    @ramet.program
+    def empty(s: ramet.State) -> object:
+        s += gen("x")
+        return s["x"]
+
+    @ramet.program
+    def caller(s: ramet.State) -> object:
+        s += "abc" + gen("y", 50)
+        return empty.call(s)
+
+    with pytest.raises(PromptError):
+        run(engine, caller)
+
+
+# -- giving up
+
+
+@ramet.program
+def everything(s: ramet.State) -> object:
+    s += "The context. "
+    s.score("fit", "this")
+    drafts = s.branch(gen("plan", 6, n=3, temperature=1.0))
+    for draft in drafts:
+        draft.score("merit", "so")
+        outline.call(draft, "tea")
+        draft.fork(2)[1].__iadd__("b" + gen("w", 3))
+    merits = list(drafts["merit"])
+    s.keep(drafts[merits.index(max(merits))])
+    s += "!" + gen("end", 6)
+    return s["end"]
+
+
+def test_an_abort_at_any_moment_gives_everything_back(toy_engine: ToyEngine) -> None:
+    engine = legible(toy_engine(block_size=4))
+    whole = engine.start(everything, {})
+    drive(engine, whole)
+    value, steps = whole.result().value, engine.stats().steps
+    assert steps > 10
+    for after in range(steps):
+        one = engine.start(everything, {})
+        for _ in range(after):
+            engine.round([one])
+        if one.done:
+            continue
+        one.abort()
+        assert all_back(engine.core)
+        with pytest.raises(Aborted):
+            one.result()
+        one.partial()
+    assert run(engine, everything).value == value
