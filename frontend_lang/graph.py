@@ -81,6 +81,12 @@ class Graph:
     def __str__(self) -> str:
         return render(self.name, self.nodes, self.result)
 
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        from ramet.pictures import svg  # which draws graphs, and so imports them
+
+        return svg(self)
+
 
 def before(node: Node) -> int | None:
     """The node that came before this one in the context; None where a context begins."""

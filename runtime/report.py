@@ -17,7 +17,7 @@ _SNIPPET = 44  # characters of a state's text
 
 def state_tree(finished: Finished) -> Tree:
     """Every state of a run with a bar: prompt tokens reused, computed, and tokens generated."""
-    widest = max(_tokens(state.usage) for state in finished.root.walk()) or 1
+    widest = max(tokens(state.usage) for state in finished.root.walk()) or 1
     tree = Tree(_label(finished.root, finished.graph.name, widest))
     _grow(tree, finished.root, widest)
     return tree
@@ -58,6 +58,26 @@ def legend() -> Text:
     )
 
 
+def numbers(usage: Usage) -> str:
+    """What a state cost, in words."""
+    parts = (usage.prompt_reused, usage.prompt_computed, usage.generated)
+    told = "{} reused, {} computed, {} generated".format(*parts)
+    if usage.copied_blocks:
+        told += f", {usage.copied_blocks} block cop{'y' if usage.copied_blocks == 1 else 'ies'}"
+    return told
+
+
+def snippet(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SNIPPET else line[: _SNIPPET - 1] + "…"
+
+
+def tokens(usage: Usage) -> int:
+    """How long a state's bar is."""
+    return usage.prompt_reused + usage.prompt_computed + usage.generated
+
+
 def _grow(tree: Tree, state: FinishedState, widest: int) -> None:
     for index, branch in enumerate(state.branches):
         _grow(tree.add(_label(branch, f"branch {index}", widest)), branch, widest)
@@ -67,24 +87,12 @@ def _label(state: FinishedState, name: str, widest: int) -> Text:
     usage = state.usage
     label = Text.assemble((f"{name}  ", "bold"))
     parts = (usage.prompt_reused, usage.prompt_computed, usage.generated)
-    for tokens, colour in zip(parts, ("green", "yellow", "blue"), strict=True):
-        label.append("█" * round(tokens * _BAR / widest), colour)
-    label.append("  {} reused, {} computed, {} generated".format(*parts), "dim")
-    if usage.copied_blocks:
-        plural = "y" if usage.copied_blocks == 1 else "ies"
-        label.append(f", {usage.copied_blocks} block cop{plural}", "dim")
+    for count, colour in zip(parts, ("green", "yellow", "blue"), strict=True):
+        label.append("█" * round(count * _BAR / widest), colour)
+    label.append(f"  {numbers(usage)}", "dim")
     written = "".join(span.text for span in state.written if span.generated).strip()
-    label.append(f"\n“{_snippet(written)}”", "italic")
+    label.append(f"\n“{snippet(written)}”", "italic")
     return label
-
-
-def _snippet(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SNIPPET else line[: _SNIPPET - 1] + "…"
-
-
-def _tokens(usage: Usage) -> int:
-    return usage.prompt_reused + usage.prompt_computed + usage.generated
 
 
 def _percent(part: int, whole: int) -> str:

@@ -15,7 +15,7 @@ from ramet.runtime.values import Info
 class FinishedState:
     """One state of a run: the program's own, or a branch."""
 
-    path: str  # "" for the program's own; "/2.0" is branch 0 of the fork at step 2
+    path: str  # "" for the program's own; "/2.0" is branch 0 of its second draw or fork
     written: tuple[Span, ...]  # what was appended on this state itself
     variables: Mapping[str, object]
     infos: Mapping[str, Info] = field(repr=False)  # how each variable came about
@@ -59,6 +59,12 @@ class Finished:
     def text(self) -> str:
         """All text of the program's own state."""
         return self.root.text
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from ramet.runtime.report_html import html_tree  # only a notebook needs it
+
+        return html_tree(self)
 
     @property
     def usage(self) -> Usage:

@@ -6,6 +6,7 @@ Mermaid, to Markdown or to HTML is a character code.
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from ramet.graph import Graph
 from ramet.nodes import Keep
@@ -77,13 +78,17 @@ class _Chart:
     def _lane(self, index: int) -> Iterator[str | int]:
         """The lines of a lane, and the lanes that are to be drawn between them."""
         lane = self.found.lanes[index]
-        last = lane.begin
+        last, empty = lane.begin, False
         if index:
             told = label(last, self.found)
-            yield f"subgraph lane{last}[{_quoted(f'{told.kind} {told.name}')}]"
+            yield f'subgraph lane{last}[" "]'  # its first node has the title
             yield self._node(last, told)
-        for item in lane.items:
+        for item, after in zip_longest(lane.items, lane.items[1:]):
             match item:
+                case TurnBegins() if isinstance(after, TurnEnds):
+                    empty = True  # a subgraph without nodes would be drawn as a node
+                case TurnEnds() if empty:
+                    empty = False
                 case Card(nodes):
                     first = nodes[0]
                     self.drawn.update(dict.fromkeys(nodes, first))
