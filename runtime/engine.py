@@ -12,9 +12,8 @@ from rich.progress import Progress
 
 from ramet import default
 from ramet.errors import ArgumentError
-from ramet.expressions import Generation
+from ramet.expressions import gen
 from ramet.graph import Graph
-from ramet.params import SamplingParams
 from ramet.program import Program
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.config import EngineConfig
@@ -149,19 +148,20 @@ class Engine:
         return Stream(self, program, bound_arguments(program, args, kwargs))
 
     def generate(
-        self, prompts: str | Sequence[str], *, progress: bool = False, **sampling: Any
+        self, prompts: str | Sequence[str], *, progress: bool = False, **fields: Any
     ) -> list[Finished | Exception]:
-        """Continue plain prompts, without writing a program; the text is `result["text"]`.
+        """Continue plain prompts, without writing a program; the text is `result["text"]`, or the
+        value, if it has a type.
 
         Args:
-            sampling: the fields of `SamplingParams`.
+            fields: those that `gen` takes: how to draw, and what the text must be.
         """
         items = [{"prompt": p} for p in ([prompts] if isinstance(prompts, str) else prompts)]
-        params = SamplingParams(**sampling)
+        text = gen("text", **fields)
 
         def body(s: State, prompt: str) -> None:
             s += prompt
-            s += Generation("text", params)
+            s += text
 
         return self.run_batch(Program(body, "generate"), items, progress=progress)
 

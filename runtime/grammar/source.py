@@ -7,7 +7,7 @@ import json
 import re
 from typing import NoReturn
 
-from llguidance import LLMatcher
+from llguidance import regex_to_lark
 
 from ramet.errors import shown
 from ramet.runtime.errors import GrammarError
@@ -33,7 +33,9 @@ def engine_source(type: Type) -> str:
     """What the engine compiles; `GrammarError` for a schema that allows nothing."""
     match type.kind:
         case "regex":
-            return LLMatcher.grammar_from_regex(type.source)
+            if (len(type.source) - len(type.source.rstrip("\\"))) % 2:
+                refuse(type, "it ends in a backslash")
+            return _pattern(type.source)
         case "grammar":
             return _listed("lark_grammar", type.source)
         case "json":
@@ -43,7 +45,7 @@ def engine_source(type: Type) -> str:
             schema = {} if schema is True else schema
             return _listed("json_schema", {**schema, "x-guidance": _JSON})
         case _:
-            return LLMatcher.grammar_from_regex(PATTERNS[type.kind])
+            return _pattern(PATTERNS[type.kind])
 
 
 def refuse(type: Type, said: str) -> NoReturn:
@@ -57,14 +59,14 @@ def reason_of(type: Type, said: str) -> str:
     said = said[place.end() :] if place else said
     found = _PATTERN_ERROR.search(said)
     if found:
-        caret = _CARET.search(found[1])
+        caret = None if r"\d" in type.source else _CARET.search(found[1])  # \d is longer there
         where = f" at character {len(caret[1]) + 1}" if caret else ""
         reason = found[2].splitlines()[0] + where
     else:
         said = said.rpartition("(in regex): ")[2]
         reason = said.strip().partition("\n")[0]
         if TOO_COMPLEX.search(reason):
-            reason = f"it is too complex ({reason})"
+            reason = f"it is too complex ({reason.partition(';')[0]})"
     reason = reason if len(reason) <= 4 * _LONGEST_LINE else reason[: 4 * _LONGEST_LINE] + "…"
     if place and type.kind == "grammar":
         line, column = int(place[1]), int(place[2])
@@ -77,6 +79,11 @@ def _picture(source: str, line: int, column: int) -> str:
     if not 1 <= line <= len(lines) or len(lines[line - 1]) > _LONGEST_LINE:
         return ""
     return f"\n    {lines[line - 1]}\n    {' ' * (column - 1)}^"
+
+
+def _pattern(regex: str) -> str:
+    """`\\d` is 0 to 9 in it: of Unicode's other digits, the engine knows more than Python."""
+    return _listed("lark_grammar", f"start: /{regex_to_lark(regex, 'd')}/")
 
 
 def _listed(key: str, value: object) -> str:

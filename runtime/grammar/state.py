@@ -99,12 +99,15 @@ class Grammar:
         return matcher.consume_tokens(tokens) and matcher.is_accepting()
 
     def _next(self) -> NDArray[np.uint8]:
-        usable, ends = self._vocabulary.usable, self._vocabulary.ends
+        """The engine's mask, but for control tokens, which a grammar can name."""
+        texts = self._vocabulary.texts
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
             raise self._stuck(self._matcher.get_error())
-        mask = ends if self._matcher.is_stopped() else bits[: len(usable)] & usable
-        if not mask.any() and not self.can_end:
+        mask = bits[: len(texts)] & texts
+        if self.can_end:
+            return mask | self._vocabulary.ends
+        if not mask.any():
             raise self._stuck("")
         return mask
 

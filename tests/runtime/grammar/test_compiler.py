@@ -1,0 +1,168 @@
+"""Types that compile, types that are refused with a reason, and what is kept of them."""
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from ramet.runtime.errors import ConstraintError, GrammarError
+from ramet.runtime.grammar import GrammarCompiler
+from ramet.types import Type, json_type
+from tests.runtime.grammar.walks import allowed, walk
+from tests.runtime.tokenizers import byte_level, smollm2, wordpiece
+
+
+def grammars(**settings: int) -> GrammarCompiler:
+    tokenizer = byte_level()
+    return GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids, **settings)
+
+
+@pytest.fixture(scope="module")
+def large() -> GrammarCompiler:
+    """Of the embedded model's 49,152 tokens."""
+    tokenizer = smollm2()
+    return GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+
+
+WRONG: dict[Type, str] = {
+    Type("regex", "ab["): "regex 'ab[': unclosed character class at character 3",
+    Type("regex", "(?=a)b"): "look-around, including look-ahead and look-behind, is not supported",
+    Type("regex", r"(a)\1"): "backreferences are not supported at character 4",
+    Type("regex", r"\d["): r"regex '\\d[': unclosed character class",
+    Type("regex", "()"): "only the empty text matches",
+    Type("regex", r"a&\b"): "lookarounds not supported yet",
+    Type("regex", "a\\"): "it ends in a backslash",
+    json_type(False): "the schema false allows no text",
+    json_type({"type": "strin"}): "Invalid type: strin",
+    json_type({"not": {}}): 'Unimplemented keys: ["not"]',
+    json_type({"not": {}, "x-guidance": {"lenient": True}}): 'Unimplemented keys: ["not"]',
+    json_type({"type": "integer", "minimum": 5, "maximum": 3}): "minimum (5) is greater than",
+    json_type({"$ref": "#"}): "no token leads on to a whole text",
+    json_type({"$ref": "http://a.b/c"}): "does not fetch",
+    json_type({"pattern": "[", "type": "string"}): "unclosed character class at character 1",
+    Type("grammar", 'start: "a" b\n'): 'grammar line 1, column 8: unknown name: "b"',
+    Type("grammar", "start: A\nA: /[/\n"): "line 2, column 4: unclosed character class",
+    Type("grammar", 'start: "a"\nend: ['): "line 2, column 7: Expected token ']'",
+    Type("grammar", "start: start\n"): "no token leads on to a whole text",
+    Type("grammar", "start: @other\n"): "unknown grammar @other",
+    Type("grammar", "start: <|im_start|>\n"): "no token leads on to a whole text",
+    Type("grammar", "start: <[1]>\n"): "no token leads on to a whole text",
+    Type("grammar", '{"grammars": []}'): "line 1, column 1: expecting rule",
+}
+
+
+@pytest.mark.parametrize("type", WRONG, ids=str)
+def test_what_is_wrong_is_said(type: Type) -> None:
+    with pytest.raises(GrammarError) as caught:
+        grammars().start(type)
+    assert WRONG[type] in str(caught.value)
+    assert (caught.value.kind, caught.value.source) == (type.kind, type.source)
+    assert len(str(caught.value)) < 700
+
+
+def test_a_line_of_a_grammar_is_shown_with_a_caret() -> None:
+    with pytest.raises(GrammarError) as caught:
+        grammars().start(Type("grammar", 'start: "a" there\n'))
+    _, line, caret = str(caught.value).split("\n")
+    assert line.strip() == 'start: "a" there'
+    assert line[caret.index("^") :] == '"a" there'
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+HOSTILE = {
+    "counts of counts": Type("regex", "(a{1000}){1000}"),
+    "less of them": Type("regex", "(a{500}){500}"),
+    "words of words": Type("regex", r"(\w{1,200}){1,200}"),
+    "ambiguous": Type("regex", r"(a|b)*a(a|b){200}"),
+    "starred stars": Type("regex", "((a*)*)*b"),
+    "any and any": Type("regex", "(?s)" + ".*" * 300),
+    "anys and equals": Type("regex", "(.*.*=.*){20}"),
+    "overlapping": Type("regex", "(a.{0,99}b|b.{0,99}c|.{0,60}x)*"),
+    "deep": Type("regex", "(" * 20_000 + "a" + ")" * 20_000),
+    "wide": Type("regex", "|".join(f"w{i}x" for i in range(9_000))),
+    "deep schema": json_type(nested(400)),
+    "long enum": json_type({"enum": [f"value {i}" for i in range(3_000)]}),
+    "pattern in a schema": json_type({"type": "string", "pattern": "(a{1000}){1000}"}),
+    "very many items": json_type({"type": "array", "items": {}, "minItems": 10**9}),
+    "ambiguous rules": Type("grammar", 'start: "a" start | start "a" | start start | "b" | ""\n'),
+    "right recursion": Type("grammar", 'start: "a" start | "a" start "b" | "b"\n'),
+    "many terms": Type("grammar", "start: " + " ".join(['"a"'] * 8_000) + "\n"),
+    "rules of rules": Type("grammar", 'start: a{900}\na: b{900}\nb: c{900}\nc: "x"|"y"\n'),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_types_cost_little(large: GrammarCompiler, name: str) -> None:
+    """Each is refused, or goes on, or ends as too complex; none takes long."""
+    compiled = started = time.perf_counter()
+    slowest, said = 0.0, "too complex"
+    try:
+        grammar = large.start(HOSTILE[name])
+        compiled = time.perf_counter() - started
+        rng = random.Random(3)
+        for _ in range(25):
+            before = time.perf_counter()
+            walk(grammar, rng, 1, ending=0)
+            slowest = max(slowest, time.perf_counter() - before)
+    except GrammarError:
+        compiled = time.perf_counter() - started
+    except ConstraintError as error:
+        said = str(error)
+    assert "too complex" in said
+    assert compiled < 3  # 0.5 s at worst on an idle machine
+    assert slowest < 2  # 0.15 s
+
+
+def test_a_type_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = grammars()
+    made = []
+    compiled = compiler._compiled
+    monkeypatch.setattr(compiler, "_compiled", lambda type: made.append(type) or compiled(type))
+    for pattern in ("a+", "b+", "a+", "a+"):
+        compiler.start(Type("regex", pattern))
+    assert made == [Type("regex", "a+"), Type("regex", "b+")]
+
+
+@pytest.mark.parametrize("settings", [{"most": 2}, {"most_bytes": 5}])
+def test_the_least_recently_used_goes_first(settings: dict[str, int]) -> None:
+    compiler = grammars(**settings)
+    for pattern in ("a+", "b+", "a+", "c+"):
+        compiler.start(Type("regex", pattern))
+    assert [type.source for type in compiler._kept] == ["a+", "c+"]
+
+
+def test_one_larger_than_all_is_kept_alone() -> None:
+    compiler = grammars(most_bytes=5)
+    compiler.start(Type("regex", "a+"))
+    compiler.start(Type("regex", "a{3}b{3}"))
+    assert [type.source for type in compiler._kept] == ["a{3}b{3}"]
+
+
+def test_what_became_too_complex_is_compiled_anew() -> None:
+    """All texts of a grammar share its lexer; one that is full serves no other."""
+    compiler = grammars()
+    hostile = Type("regex", r"(\w{1,200}){1,200}")
+    with pytest.raises(ConstraintError, match="too complex"):
+        walk(compiler.start(hostile), random.Random(0), 50, ending=0)
+    before = compiler._kept[hostile]
+    assert before.broken
+    assert allowed(compiler.start(hostile))
+    assert compiler._kept[hostile] is not before
+
+
+def test_tokens_without_bytes_are_refused() -> None:
+    tokenizer = wordpiece()
+    compiler = GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+    with pytest.raises(GrammarError, match="stand for no bytes"):
+        compiler.start(Type("int"))
+
+
+def test_nothing_is_built_before_the_first_type() -> None:
+    assert "_vocabulary" not in vars(grammars())
