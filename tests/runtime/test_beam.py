@@ -1,0 +1,158 @@
+"""The algorithm alone: against a search written out plainly, and against all there is."""
+
+import itertools
+import math
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+
+from ramet.params import SamplingParams
+from ramet.runtime.beam import BeamSearch, Path
+from tests.runtime.beams import Logprobs, Scored, Tokens, plainly
+
+PENALTIES = (0.0, 0.5, 1.0, 2.0, -1.0)
+EARLY: tuple[Any, ...] = (False, True, "never")
+
+
+def language(vocab: int, seed: int) -> Logprobs:
+    """Log-probabilities after any tokens, far from each other."""
+
+    @cache
+    def logprobs(tokens: Tokens) -> list[float]:
+        rng = random.Random(f"{seed}{tokens}")
+        weights = [math.exp(2 * rng.gauss(0, 1)) for _ in range(vocab)]
+        return [math.log(weight / sum(weights)) for weight in weights]
+
+    return logprobs
+
+
+def lazily(logprobs: Logprobs, eos: set[int], params: SamplingParams, limit: int) -> list[Scored]:
+    """The same from only as many continuations as the search says it needs."""
+    search = BeamSearch(
+        params.beams,
+        limit,
+        length_penalty=params.length_penalty,
+        early_stopping=params.early_stopping,
+    )
+    width = params.beams + len(eos)
+    while not search.done:
+        ways = [
+            sorted(enumerate(logprobs(tuple(path.tokens))), key=lambda way: -way[1])[:width]
+            for path in search.live
+        ]
+        search.advance(ways, lambda path: path.token in eos)
+    return [Scored(tuple(each.path.tokens), each.score) for each in search.finished]
+
+
+@pytest.mark.parametrize("eos", [set(), {0}, {0, 1, 2}], ids=str)
+@pytest.mark.parametrize("early", EARLY)
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("beams", [1, 2, 3, 8])
+def test_the_same_as_written_out_plainly(
+    beams: int, penalty: float, early: Any, eos: set[int]
+) -> None:
+    params = SamplingParams(beams=beams, length_penalty=penalty, early_stopping=early)
+    for seed in range(6):
+        words = language(7, seed)
+        for limit in (1, 2, 7):
+            expected = plainly(words, lambda t: t[-1] in eos, params, limit).hypotheses
+            got = lazily(words, eos, params, limit)
+            assert [each.tokens for each in got] == [each.tokens for each in expected]
+            assert [s.score for s in got] == pytest.approx([s.score for s in expected])
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_a_beam_that_holds_everything_finds_everything_in_order(penalty: float) -> None:
+    """Three words, one of which ends: 31 texts of at most four."""
+    words, limit = language(3, seed=4), 4
+    texts: list[Tokens] = []
+    for length in range(1, limit + 1):
+        texts += [(*body, 0) for body in itertools.product((1, 2), repeat=length - 1)]
+    texts += itertools.product((1, 2), repeat=limit)
+
+    def score(text: Tokens) -> float:
+        total = sum(words(text[:at])[token] for at, token in enumerate(text))
+        return total / len(text) ** penalty
+
+    params = SamplingParams(beams=40, length_penalty=penalty)
+    found = lazily(words, {0}, params, limit)
+    assert len(found) == len(texts) == 31
+    assert [each.tokens for each in found] == sorted(texts, key=score, reverse=True)
+    for each in found:
+        assert each.score == pytest.approx(score(each.tokens))
+
+
+def test_an_end_below_the_best_is_dropped() -> None:
+    """With two beams the third best continuation ends nothing."""
+    search = BeamSearch(2, 5)
+    search.advance([[(1, -0.1), (2, -0.2), (0, -0.3), (3, -0.4)]], lambda path: path.token == 0)
+    assert [path.token for path in search.live] == [1, 2]
+    assert search.finished == []
+
+
+def test_ends_among_the_best_leave_room_for_the_next() -> None:
+    search = BeamSearch(2, 5)
+    search.advance([[(0, -0.1), (2, -0.2), (3, -0.3), (4, -0.4)]], lambda path: path.token == 0)
+    assert [path.token for path in search.live] == [2, 3]
+    assert [each.path.tokens for each in search.finished] == [[0]]
+
+
+def test_each_path_says_from_which_beam_it_goes_on() -> None:
+    search = BeamSearch(2, 5)
+    search.advance([[(1, -0.1), (2, -0.2)]], lambda path: False)
+    search.advance([[(5, -5.0), (6, -6.0)], [(7, -0.5), (8, -4.0)]], lambda path: False)
+    assert [(path.beam, path.tokens) for path in search.live] == [(1, [2, 7]), (1, [2, 8])]
+    assert [path.total for path in search.live] == pytest.approx([-0.7, -4.2])
+
+
+def test_at_the_limit_everything_ends() -> None:
+    search = BeamSearch(2, 1)
+    search.advance([[(1, -0.1), (2, -0.2), (3, -0.3)]], lambda path: False)
+    assert search.done
+    assert search.live == []
+    assert [each.path.tokens for each in search.finished] == [[1], [2]]
+
+
+def test_fewer_continuations_than_beams_make_fewer_hypotheses() -> None:
+    search = BeamSearch(4, 2)
+    while not search.done:
+        search.advance([[(1, -0.5)] for _ in search.live], lambda path: False)
+    assert [each.path.tokens for each in search.finished] == [[1, 1]]
+
+
+def test_no_continuation_at_all_ends_a_search_with_nothing() -> None:
+    search = BeamSearch(4, 2)
+    search.advance([[]], lambda path: False)
+    assert search.done
+    assert search.finished == []
+
+
+def one_finished(**options: Any) -> BeamSearch:
+    """A search of one beam and eight tokens that has a hypothesis of -1, and goes on at -1.2."""
+    search = BeamSearch(1, 8, **options)
+    search.advance([[(0, -1.0), (1, -1.2)]], lambda path: path.token == 0)
+    return search
+
+
+def test_when_a_search_with_enough_hypotheses_is_over() -> None:
+    assert one_finished(early_stopping=True).done
+    assert one_finished(early_stopping=False).done, "at this length it cannot get better"
+    assert not one_finished(early_stopping="never").done, "at eight tokens it could get to -0.15"
+    assert one_finished(early_stopping="never", length_penalty=0.0).done
+
+
+def test_only_so_many_continuations_are_looked_at() -> None:
+    """What a step costs is in the beams, not in the vocabulary."""
+    asked: list[Path] = []
+
+    def ends(path: Path) -> bool:
+        asked.append(path)
+        return False
+
+    search = BeamSearch(4, 10)
+    ways = [(token, -float(token)) for token in range(1000)]
+    search.advance([ways], ends)
+    search.advance([ways] * 4, ends)
+    assert len(asked) == 8
