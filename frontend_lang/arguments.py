@@ -14,6 +14,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "list": (list, tuple),
     "dict": (dict,),
+    "map": (dict,),
 }
 
 
@@ -48,13 +49,18 @@ def check_names(name: str, signature: Signature, kwargs: Mapping[str, Any]) -> N
 
 def check_type(name: str, parameter: Parameter, value: object) -> None:
     """Refuse a value that is not of a simple annotated type; lazy values are taken on trust."""
-    allowed = _TYPES.get(_type_name(parameter.annotation))
+    kind = _type_name(parameter.annotation)
     rest = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-    if allowed is None or rest or isinstance(value, Expression):
-        return
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        kind = _type_name(parameter.annotation)
+    if not rest and not isinstance(value, Expression) and not has_type(value, kind):
         raise ArgumentError(f"{name}: {parameter.name} must be {kind}, not {shown(value)}")
+
+
+def has_type(value: object, kind: str) -> bool:
+    """Whether it is of the simple type of that name; of a type with another name, anything is."""
+    allowed = _TYPES.get(kind)
+    if allowed is None:
+        return True
+    return isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
 
 
 def _type_name(annotation: object) -> str:

@@ -2,6 +2,9 @@
 
 import linecache
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -10,9 +13,23 @@ from ramet.errors import Span
 
 _OURS = str(Path(__file__).parent)
 
+_placed: ContextVar[Span | None] = ContextVar("ramet_place", default=None)
+
+
+@contextmanager
+def placed(span: Span | None) -> Generator[None]:
+    """Inside, that is the place: of a statement that is no Python. None: frames tell it again."""
+    token = _placed.set(span)
+    try:
+        yield
+    finally:
+        _placed.reset(token)
+
 
 def callsite() -> Span | None:
     """The place of the innermost call that does not lie in this package; None if there is none."""
+    if (span := _placed.get()) is not None:
+        return span
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code.co_filename.startswith(_OURS):
         frame = frame.f_back

@@ -7,7 +7,7 @@ from ramet.errors import LimitError, Span
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Most of each. The first three are of a source, the others of one run."""
+    """Most of each. The first three are of a source, the others of one run of a program."""
 
     source_bytes: int = 262_144
     statements: int = 10_000
@@ -15,6 +15,7 @@ class Limits:
     branches: int = 10_000  # begun in all, calls too
     live_branches: int = 1_024  # begun and not released
     steps: int = 100_000  # turns of loops and comprehensions
+    made: int = 20_000_000  # characters and items that expressions make
     tokens: int = 1_000_000  # generated
     seconds: float = 3_600.0  # of wall time
 
@@ -37,6 +38,7 @@ _SAYS = {
     "branches": "the run begins more than {} branches",
     "live_branches": "the run has more than {} branches at once",
     "steps": "the loops of the run take more than {} steps",
+    "made": "the expressions of the run make more than {} characters and items",
     "tokens": "the run generates more than {} tokens",
     "seconds": "the run takes longer than {} seconds",
 }

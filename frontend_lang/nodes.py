@@ -161,6 +161,9 @@ class Input(Node):
 Binding: TypeAlias = Gen | Select | Score | Sample
 """The nodes with the name of a variable. A `Sample` binds it on its branches only."""
 
+COUNTED = (Gen, Select, Sample, Fork)
+"""The nodes that give a state its steps: where a draw is made is told by how many came before."""
+
 KINDS: dict[str, type[Node]] = {
     kind.__name__.lower(): kind
     for kind in (

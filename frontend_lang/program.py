@@ -30,6 +30,8 @@ class Program(Generic[P, R]):
     """A prompt program. Called on a state it goes on there; `run`, `trace` and `stream` start anew.
 
     `signature` is that of the call: the function's own, without the state and what is bound.
+    `pure` says that running the body has no effect but what it records, so that it may be traced
+    ahead: so for a program in text.
     """
 
     __name__: str
@@ -40,10 +42,12 @@ class Program(Generic[P, R]):
         name: str | None = None,
         bound: Mapping[str, Any] | None = None,
         seed: int | None = None,
+        pure: bool = False,
     ) -> None:
         functools.update_wrapper(self, body)
         self.name = name or body.__name__
         self.seed = seed
+        self.pure = pure
         self._body = body
         self._bound = dict(bound or {})
         self._full = _without_state(self.name, body)
@@ -67,11 +71,11 @@ class Program(Generic[P, R]):
         check_names(self.name, self.signature, arguments)
         for name, value in arguments.items():
             check_type(self.name, self._full.parameters[name], value)
-        return Program(self._body, self.name, self._bound | arguments, self.seed)
+        return Program(self._body, self.name, self._bound | arguments, self.seed, self.pure)
 
     def seeded(self, seed: int) -> "Program[P, R]":
         """The same program with this seed, from which every draw in it follows by its place."""
-        return Program(self._body, self.name, self._bound, seed)
+        return Program(self._body, self.name, self._bound, seed, self.pure)
 
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """The request graph of one run; `TraceError` where the body looks at a value."""

@@ -11,15 +11,23 @@ from ramet.callsite import callsite
 from ramet.errors import TraceError
 from ramet.graph import Graph
 from ramet.ledger import Ledger
-from ramet.nodes import Node, Result, Root
+from ramet.limits import Limits
+from ramet.meter import Meter
+from ramet.nodes import Binding, Call, Fork, Input, Keep, Node, Result, Root, Sample
 from ramet.verify import add, check_result
 
 
 class Recorder(Protocol):
     """What a `State` needs. All raise what went wrong; none is called from two threads."""
 
+    meter: Meter
+
     def add(self, node: Node) -> int:
         """Take the next node, and give its id; `GraphError` if it breaks a law."""
+        ...
+
+    def binds(self, node: int) -> Binding | Input:
+        """The node that says what kind of value that node binds."""
         ...
 
     def read(self, node: int) -> object:
@@ -41,7 +49,8 @@ class Recorder(Protocol):
 class GraphRecorder:
     """Collects the nodes of one program into a graph. A value cannot be read: nothing runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.meter = Meter(limits or Limits())
         self._ledger = Ledger()
         self.add(Root())
 
@@ -50,23 +59,37 @@ class GraphRecorder:
         return tuple(self._ledger.nodes)
 
     def add(self, node: Node) -> int:
-        return add(self._ledger, node)
+        id = add(self._ledger, node)
+        self._count(node)
+        return id
+
+    def _count(self, node: Node) -> None:
+        match node:
+            case Fork() | Sample():
+                self.meter.begin(node.count, node.span)
+            case Call():
+                self.meter.begin(1, node.span)
+            case Keep(branch=branch):
+                fork = self._ledger.fork_of(branch)
+                kept = None if fork is None else self._ledger.nodes[fork]
+                self.meter.end(kept.count if isinstance(kept, Fork | Sample) else 0)
+            case _:
+                pass
 
     def together(self, bodies: Sequence[Callable[[], None]]) -> None:
         for body in bodies:
             body()
 
     def read(self, node: int) -> object:
-        raise TraceError(self.name_of(node), callsite())
+        raise TraceError(self.binds(node).name, callsite())
 
     def info(self, node: int) -> object:
-        raise TraceError(self.name_of(node), callsite())
+        raise TraceError(self.binds(node).name, callsite())
 
-    def name_of(self, node: int) -> str:
-        """The variable which that node binds."""
+    def binds(self, node: int) -> Binding | Input:
         bound = self._ledger.binds(node)
         assert bound is not None, "only nodes that bind a value are ever referred to"
-        return bound.name
+        return bound
 
     def graph(self, name: str, result: Result = None) -> Graph:
         """What was collected so far, as the graph of a program with that name and result."""

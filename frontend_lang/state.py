@@ -68,18 +68,20 @@ class State:
 
     def system(self) -> AbstractContextManager[None]:
         """`with s.system():` makes what is appended inside a turn of that role."""
-        return self._turn("system", callsite())
+        return self.turn("system")
 
     def user(self) -> AbstractContextManager[None]:
         """`with s.user():` makes what is appended inside a turn of that role."""
-        return self._turn("user", callsite())
+        return self.turn("user")
 
     def assistant(self) -> AbstractContextManager[None]:
         """`with s.assistant():` makes what is appended inside a turn of that role."""
-        return self._turn("assistant", callsite())
+        return self.turn("assistant")
 
     @contextmanager
-    def _turn(self, role: Role, span: Span | None) -> Generator[None]:
+    def turn(self, role: Role) -> Generator[None]:
+        """What is appended inside is a turn of that role."""
+        span = callsite()
         self._add(Open(self._at, role, span=span))
         try:
             yield

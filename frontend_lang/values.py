@@ -11,7 +11,7 @@ from typing import Any, overload
 from ramet.callsite import callsite
 from ramet.errors import AppendError, near_miss
 from ramet.expressions import Expression, Sum, Term
-from ramet.nodes import ATTRIBUTES, Part, Ref
+from ramet.nodes import ATTRIBUTES, SCALARS, Gen, Input, Part, Ref, Sample, Select
 from ramet.recorder import Recorder
 
 
@@ -45,6 +45,34 @@ class Value(Expression):
             return Value(self._recorder, Ref(self._ref.node, name))
         return super().__getattr__(name)
 
+    @property
+    def is_attribute(self) -> bool:
+        return self._ref.attribute is not None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the value is a text, which `+` joins to others without a look."""
+        match self._recorder.binds(self._ref.node):
+            case Gen(params=params, type=type):
+                plain = type is None and params.n == 1
+            case Sample(type=type):
+                plain = type is None
+            case Select():
+                plain = True
+            case Input(takes=takes):
+                plain = takes == "str"
+            case _:
+                plain = False
+        return plain if self._ref.attribute is None else self._ref.attribute == "text"
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the value can be a part of a text."""
+        if self._ref.attribute is not None:
+            return self._ref.attribute in SCALARS
+        bound = self._recorder.binds(self._ref.node)
+        return not (isinstance(bound, Gen) and bound.params.n > 1)
+
     def __str__(self) -> str:
         """The value as a text; a typed one as it was generated."""
         value = self.look()
@@ -65,20 +93,26 @@ class Value(Expression):
         return f"<value of node {self.place}>"
 
     def __add__(self, other: Any) -> Any:
-        return super().__add__(other) if _is_term(other) else self.look() + other
+        return super().__add__(other) if self._joins(other) else self.look() + _looked(other)
 
     def __radd__(self, other: Any) -> Any:
-        return super().__radd__(other) if _is_term(other) else other + self.look()
+        return super().__radd__(other) if self._joins(other) else _looked(other) + self.look()
+
+    def _joins(self, other: Any) -> bool:
+        """Whether `+` makes a text, which can wait."""
+        if isinstance(other, Value):
+            return self.is_text or other.is_text
+        return isinstance(other, str | Expression)
+
+
+def _looked(value: Any) -> Any:
+    return value.look() if isinstance(value, Value) else value
 
 
 def parts_for(terms: Iterable[Term], recorder: Recorder) -> tuple[Part, ...]:
     """Texts and values as the parts of a node of that recorder; empty texts are left out."""
     parts = (t.ref_for(recorder) if isinstance(t, Value) else str(t) for t in terms)
     return tuple(part for part in parts if part != "")
-
-
-def _is_term(other: object) -> bool:
-    return isinstance(other, str | Expression)
 
 
 class Gathered:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ramet.errors import LanguageError
-from ramet.nodes import Branch, Call, Gen, Keep, Node, Part, Ref, Root, Sample, Step
+from ramet.nodes import COUNTED, Branch, Call, Gen, Keep, Node, Part, Ref, Root, Sample, Step
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.context import Context, ForNodes, ForRest, ForTasks, ForValue, Process
 from ramet.runtime.core import EngineCore
@@ -94,6 +94,10 @@ class Interpreter:
                 "a value is read that was not there yet when keep released its branch"
             )
         return node in self._values
+
+    def is_settled(self, node: int) -> bool:
+        """Whether the value is there, or it is known that it will never come."""
+        return node in self._values or node in self._lost
 
     def value(self, node: int) -> object:
         return self._values[node]
@@ -311,7 +315,7 @@ class Interpreter:
         while True:
             while context.queue:
                 id, node = context.queue[0]
-                context.steps += 1
+                context.steps += isinstance(node, COUNTED)
                 yield from self._steps[type(node)](self, context, id, node)
                 context.queue.popleft()
             yield ForNodes()

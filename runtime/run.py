@@ -1,18 +1,14 @@
-"""One run of a program: its body, its nodes and its result.
+"""One run of a program: its body, its nodes and its result."""
 
-An embedded body runs in a greenlet. When it looks at a value that is not there yet it switches
-back to the loop, and is switched to again once the value is there: it waits like a thread would,
-without one.
-"""
-
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from contextvars import Context, copy_context
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Any
 
-from greenlet import greenlet
+from greenlet import GreenletExit
 
+from ramet.errors import LimitError
 from ramet.graph import Graph, resolve
+from ramet.limits import Limits
 from ramet.nodes import Node, Ref, Result
 from ramet.program import Program
 from ramet.recorder import GraphRecorder
@@ -23,6 +19,7 @@ from ramet.runtime.events import Event
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.result import Finished, state_of
 from ramet.runtime.steps import RUN
+from ramet.runtime.strands import Strands
 from ramet.verify import check_result, verify
 
 
@@ -44,35 +41,41 @@ class Run(GraphRecorder):
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
         variables: Context | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.name = program.name
         self.done = False
         self._interpreter = Interpreter(core, chat, RUN, seed, on_event, scope)
         self._result: Result = None
         self._value: object = None
-        self._reading: int | None = None
-        self._body: greenlet | None = None
-        self._loop = greenlet.getcurrent()  # what drives the run
-        super().__init__()
+        self._strands = Strands(self._interpreter.is_settled)
+        super().__init__(limits)
         if isinstance(program, Graph):
             verify(program)
             for node in program.nodes[1:]:
                 self.add(node)
             self._end_of_program(program.result)
         else:
-            self._body = greenlet(lambda: self._record(program, arguments))
-            self._body.gr_context = variables or copy_context()  # a greenlet starts without any
+            self._strands.start(lambda: self._record(program, arguments), variables)
 
     def advance(self) -> None:
         """Run the body and the states until all of them wait for the engine, or it is over."""
         while not self.done:
-            if self._body is not None and self._can_go_on():
-                self._switch()
+            self._go_on()
             self._interpreter.pump()
             if self._interpreter.error is not None or self._interpreter.over:
                 self._finish()
-            elif not self._can_go_on():
+            elif not self._strands.ready:
                 return
+
+    def _go_on(self) -> None:
+        try:
+            self.meter.check_time()
+            self._strands.run()
+        except LimitError as error:
+            self._interpreter.fail(error)
+        if self._strands.over and not self._interpreter.whole:
+            self._end_of_body(self._strands.error)
 
     def abort(self) -> None:
         """Cancel: everything is given back at once, and `result` raises `Aborted`."""
@@ -121,13 +124,14 @@ class Run(GraphRecorder):
         self._wait_for(node)
         return self._interpreter.info(node)
 
+    def together(self, bodies: Sequence[Callable[[], None]]) -> None:
+        self._strands.together(bodies)
+
     def _wait_for(self, node: int) -> None:
-        while not self._interpreter.has_value(node):
-            if greenlet.getcurrent() is not self._body:
-                super().read(node)
-            self._reading = node
-            self._loop.switch()
-        self._reading = None
+        if not self._interpreter.has_value(node) and self._strands.wait(node):
+            self._interpreter.has_value(node)  # raises if it will never come
+        elif not self._interpreter.has_value(node):
+            super().read(node)
 
     # -- the body
 
@@ -140,24 +144,17 @@ class Run(GraphRecorder):
         self._result = result
         self._interpreter.close()
 
-    def _can_go_on(self) -> bool:
-        if self._body is None or self._body.dead:
-            return False
-        return self._reading is None or self._interpreter.has_value(self._reading)
-
-    def _switch(self) -> None:
-        assert self._body is not None, "a graph has no body"
-        self._body.parent = self._loop = greenlet.getcurrent()
-        try:
-            self._body.switch()
-        except KeyboardInterrupt:
-            raise
-        except Exception as error:
-            self._interpreter.fail(error)
-        except BaseException as error:  # a body that exits ends its own run, and no other
-            self._fail_body(f"raised {type(error).__name__}", error)
-        if self._body.dead and not self._interpreter.whole:
-            self._fail_body("ended without returning", None)
+    def _end_of_body(self, error: BaseException | None) -> None:
+        """The body is over without having come to its end."""
+        match error:
+            case KeyboardInterrupt():
+                raise error
+            case Exception():
+                self._interpreter.fail(error)
+            case None | GreenletExit():
+                self._fail_body("ended without returning", None)
+            case _:  # a body that exits ends its own run, and no other
+                self._fail_body(f"raised {type(error).__name__}", error)
 
     def _fail_body(self, what: str, cause: BaseException | None) -> None:
         failure = GenerationError(f"the body of program {self.name!r} {what}")
@@ -171,10 +168,7 @@ class Run(GraphRecorder):
                 self._value = self._returned()
             except Exception as error:
                 self._interpreter.fail(error)
-        if self._body:
-            self._body.parent = self._loop = greenlet.getcurrent()
-            with suppress(Exception):  # the run has its outcome; what unwinding raises is no part
-                self._body.throw()  # unwinds the body; nobody else can switch to it again
+        self._strands.close()
 
     def _returned(self) -> object:
         if self._result is None:

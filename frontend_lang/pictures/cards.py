@@ -13,7 +13,7 @@ from ramet.render import render_result
 GAP = 6  # above and below each row
 SIDE = 12  # from the edge of a card to its text
 HEADING, PROMPT, NOTE = 18, 15, 14  # line heights
-PROMPT_CELL, NOTE_CELL, HEADING_CELL = 6.7, 6.1, 7.4  # the widths of a letter
+PROMPT_CELL, NOTE_CELL, HEADING_CELL, TITLE_CELL = 6.7, 6.1, 7.4, 6.6  # widths of a letter
 LONGEST = {1: 5, 2: 3, 3: 3}  # lines of a text, by how many texts there are on its card
 CROWDED = 2  # lines of a text among more
 NOTES = 2  # lines of settings

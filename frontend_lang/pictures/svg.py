@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ramet.graph import Graph
 from ramet.pictures.boxes import Box, CardBox, Edge, Frame, LaneBox, Picture, Point, Row
-from ramet.pictures.cards import HEADING, HEADING_CELL, NOTE, PROMPT, SIDE
+from ramet.pictures.cards import HEADING, HEADING_CELL, NOTE, PROMPT, SIDE, TITLE_CELL
 from ramet.pictures.labels import tooltip
 from ramet.pictures.layout import layout
 from ramet.pictures.palette import DARK, LIGHT, Palette
@@ -43,7 +43,7 @@ class _Drawing:
         yield (
             f'<svg xmlns="http://www.w3.org/2000/svg" id="{id}" role="img" '
             f'aria-labelledby="{id}-title {id}-desc" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" style="max-width:100%;height:auto" '
+            f'viewBox="0 0 {width} {height}" '
             'xml:space="preserve">'
         )
         yield f'<title id="{id}-title">{escape(f"Request graph of {self.picture.title}")}</title>'
@@ -72,8 +72,8 @@ class _Drawing:
         kind = f"{lane.label.kind} kept" if lane.kept else lane.label.kind
         yield f'<g class="lane {kind}" data-node="{lane.node}">{self._title(lane.node)}'
         yield _rect(lane.box, 8)
-        room = int((lane.box.width - 2 * SIDE) / HEADING_CELL)
-        told = f"{lane.label.kind} {lane.label.name}" + (" · kept" if lane.kept else "")
+        room = int((lane.box.width - 2 * SIDE) / TITLE_CELL)
+        told = f"{'kept ' if lane.kept else ''}{lane.label.kind} {lane.label.name}"
         yield _text(lane.box.x + 10, lane.box.y + 14, "title", clipped(told, room))
         yield "</g>"
 
@@ -184,6 +184,7 @@ def _sign(number: int) -> int:
 
 def _styles(id: str) -> str:
     shapes = (
+        f"#{id}{{max-width:100%;height:auto}}"
         f"#{id} text{{font:11px {MONO};white-space:pre}}"
         f"#{id} .head,#{id} .title{{font:600 12px {SANS}}}"
         f"#{id} .title{{font-size:11.5px}}"

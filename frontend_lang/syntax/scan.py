@@ -1,25 +1,17 @@
 """Characters to tokens: lines and their indentation, words, numbers, strings with their holes.
 
-One pass, linear in the source; how deep brackets and holes nest is limited. A line with a mistake
-is left out and the others go on, so that all mistakes of a source are found in one go.
+One pass, linear in the source; how deep it nests is limited. A line with a mistake is marked and
+the others go on, so that all mistakes of a source are found in one go.
 """
 
 import re
 
 from ramet.errors import SourceError
 from ramet.limits import Limits
+from ramet.syntax.nesting import Nesting
 from ramet.syntax.source import Source
-from ramet.syntax.tokens import (
-    MARKS,
-    RESERVED,
-    STATEMENTS,
-    WITHIN,
-    Hole,
-    Line,
-    Scanned,
-    StringToken,
-    Token,
-)
+from ramet.syntax.tokens import MARKS, Hole, Line, Scanned, StringToken, Token
+from ramet.syntax.words import contextual, number, word
 
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 _MARK = "|".join(re.escape(mark) for mark in MARKS)
@@ -47,23 +39,48 @@ _HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
 _HEX = re.compile("[0-9a-fA-F]*")
 
 
-class _Wrong(Exception):
-    """A mistake in the line that is being read."""
+class _Unclosed(Exception):
+    """A bracket or a text without an end: where the line is left, and where the next begins."""
 
-    def __init__(self, at: int, message: str, resume: int | None = None) -> None:
+    def __init__(self, at: int, message: str, resume: int) -> None:
         self.at = at
         self.message = message
-        self.resume = resume  # where a new line begins; None: behind this one
+        self.resume = resume
 
 
 def scan(source: Source, limits: Limits) -> Scanned:
     """The logical lines of the source; its mistakes are noted there.
 
     Raises:
-        LimitError: it is too long, or nests too deeply.
+        LimitError: it is too long, nests too deeply, or has too many statements.
         SourceError: it is no text, or has too many mistakes.
     """
+    _check_characters(source, limits)
     return _Scanner(source, limits).scan()
+
+
+def _check_characters(source: Source, limits: Limits) -> None:
+    text, most = source.text, limits.source_bytes
+    if len(text) > most:
+        limits.hold("source_bytes", len(text), source.cut(most + 1).span(most))
+    if (foreign := _FOREIGN.search(text)) is not None:
+        source.mistake(source.span(foreign.start()), _says(foreign.group()))
+        source.check()
+    if (size := len(text.encode())) > most:
+        limits.hold("source_bytes", size, source.span(len(text) - 1))
+
+
+def _says(character: str) -> str:
+    match character:
+        case "\r":
+            return (
+                "the line ends in CR LF; save the file with LF ends, "
+                "since a prompt must not depend on the editor"
+            )
+        case "\ufeff":
+            return "the source begins with a byte order mark; save it as UTF-8 without one"
+        case _:
+            return f"the character U+{ord(character):04X} cannot stand in a program"
 
 
 class _Scanner:
@@ -71,136 +88,156 @@ class _Scanner:
         self.source = source
         self.text = source.text
         self.limits = limits
+        self.nesting = Nesting(source, limits)
         self.at = 0
-        self.depth = 0  # open brackets and holes
-        self.indent = 0  # of the line that is being read
+        self.told = -1  # the end of the line in which the last mistake was
 
     def scan(self) -> Scanned:
-        self._check_characters()
         found = Scanned()
         lead: list[str] = []
         gap = False
         while self.at < len(self.text):
-            blanks = self._blanks()
+            indent = self._indentation()
             end = self.source.end_of_line(self.at)
             if self.at == end:
-                gap, self.at = True, end + 1
-                continue
-            if self.text[self.at] == "#":
+                if lead:
+                    lead += [""] if lead[-1] else []
+                else:
+                    gap = True
+                self.at = end + 1
+            elif self.text[self.at] == "#":
                 lead.append(self.text[self.at : end].rstrip())
                 self.at = end + 1
-                continue
-            self.depth = 0
-            self.indent = blanks
-            begin = self.at
-            try:
-                tokens, tail = self._line(begin - blanks)
-                found.lines.append(Line(blanks, tokens, tuple(lead), tail, gap))
-            except _Wrong as wrong:
-                self.source.mistake(self.source.span(wrong.at), wrong.message)
-                behind = self.source.end_of_line(max(self.at, begin)) + 1
-                self.at = behind if wrong.resume is None else wrong.resume
-            lead, gap = [], False
-        found.tail = tuple(lead)
+            else:
+                self.limits.hold("statements", len(found.lines) + 1, self.source.span(self.at))
+                found.lines.append(self._line(indent, lead, gap))
+                lead, gap = [], False
+        found.tail = (*[""][: bool(gap and lead and found.lines)], *lead)
+        if found.tail and not found.tail[-1]:
+            found.tail = found.tail[:-1]
         return found
 
-    def _check_characters(self) -> None:
-        source = self.source
-        if len(self.text) > self.limits.source_bytes:
-            self.limits.hold("source_bytes", len(self.text), source.span(self.limits.source_bytes))
-        if (foreign := _FOREIGN.search(self.text)) is not None:
-            span = source.span(foreign.start())
-            character = foreign.group()
-            if character == "\r":
-                message = (
-                    "the line ends in CR LF; save the file with LF ends, "
-                    "since a prompt must not depend on the editor"
-                )
-            else:
-                message = f"the character U+{ord(character):04X} cannot stand in a program"
-            source.mistake(span, message)
-            raise SourceError(source.diagnostics)
-        size = len(self.text.encode())
-        if size > self.limits.source_bytes:
-            self.limits.hold("source_bytes", size, source.span(len(self.text) - 1))
-
-    def _blanks(self) -> int:
-        begin = self.at
-        while self.text.startswith(" ", self.at):
-            self.at += 1
-        return self.at - begin
+    def _mistake(self, at: int, message: str) -> None:
+        """Note a mistake: one for each line of the source."""
+        self.line.broken = True
+        if at > self.told:
+            self.told = self.source.end_of_line(at)
+            self.source.mistake(self.source.span(at), message)
 
     # -- a line
 
-    def _line(self, begin: int) -> tuple[list[Token], str]:
-        """The tokens up to the line's end, and the comment behind them."""
-        if self.text[self.at] == "\t":
-            raise _Wrong(self.at, "a line is indented with blanks, not with tabs")
-        tokens, tail = self._tokens(None)
-        _contextual(tokens)
-        return tokens, tail
+    def _indentation(self) -> int:
+        begin = self.at
+        self.at = _BLANKS.match(self.text, begin).end()  # pyright: ignore[reportOptionalMemberAccess]
+        return len(self.text[begin : self.at].expandtabs(4))
 
-    def _tokens(self, hole: int | None) -> tuple[list[Token], str]:
+    def _line(self, indent: int, lead: list[str], gap: bool) -> Line:
+        """The tokens up to the line's end, and the comment behind them."""
+        begin = self.at
+        self.nesting.line(indent, begin)
+        self.line = Line(begin, indent, self.nesting.blocks, lead=tuple(lead), gap=gap)
+        if "\t" in self.text[self.text.rfind("\n", 0, begin) + 1 : begin]:
+            self._mistake(begin, "a line is indented with blanks, not with tabs")
+        try:
+            self._tokens(self.line.tokens, None)
+        except _Unclosed as unclosed:
+            self._mistake(unclosed.at, unclosed.message)
+            self.at = unclosed.resume
+        contextual(self.line.tokens)
+        return self.line
+
+    def _tokens(self, tokens: list[Token], hole: int | None) -> None:
         """Tokens to the end of the line, or of the hole that was opened there."""
-        tokens: list[Token] = []
         open_brackets: list[tuple[str, int]] = []
-        tail = ""
         while self.at < len(self.text):
             found = _TOKEN.match(self.text, self.at)
             if found is None:
-                raise _Wrong(self.at, f"{self.text[self.at]!r} cannot stand here")
+                self._mistake(self.at, f"{self.text[self.at]!r} cannot stand here")
+                self.at += 1
+                continue
             kind, begin, value = found.lastgroup, self.at, found.group()
             if kind == "newline":
                 if hole is not None:
-                    raise _Wrong(hole, _OPEN_HOLE)
+                    raise self._open_hole(hole)
                 if not open_brackets:
                     self.at = found.end()
-                    return tokens, tail
+                    return
                 self._check_bracket_goes_on(open_brackets[-1][1])
             elif kind == "comment":
-                if hole is not None:
-                    raise _Wrong(begin, "a comment cannot stand inside the braces of a text")
-                if not open_brackets:
-                    tail = value.rstrip()
+                self._comment(begin, value.rstrip(), bool(open_brackets), hole)
             elif kind == "string":
                 tokens.append(self._string(value))
                 continue
             elif kind == "mark":
                 if value == "}" and hole is not None and not open_brackets:
-                    return tokens, ""
-                self._bracket(value, open_brackets)
-                tokens.append(Token(MARKS[value], value, begin, found.end()))
-            elif kind is not None and kind != "blank":
-                tokens.append(_word_or_number(kind, value, begin))
+                    return
+                self._mark(value, open_brackets, tokens)
+            elif kind == "word":
+                self._word(word(value, begin), tokens)
+            elif kind == "number":
+                self._word(number(value, begin), tokens)
             self.at = found.end()
         if hole is not None:
-            raise _Wrong(hole, _OPEN_HOLE)
+            raise self._open_hole(hole)
         if open_brackets:
             mark, at = open_brackets[-1]
-            raise _Wrong(at, f"{mark!r} is never closed", len(self.text))
-        return tokens, tail
+            raise _Unclosed(at, f"{mark!r} is never closed", len(self.text))
 
-    def _bracket(self, mark: str, open_brackets: list[tuple[str, int]]) -> None:
+    def _comment(self, at: int, comment: str, in_bracket: bool, hole: int | None) -> None:
+        if hole is not None:
+            self._mistake(at, "a comment cannot stand inside the braces of a text")
+        elif in_bracket:
+            self.line.lead += (comment,)
+        else:
+            self.line.tail = comment
+
+    def _word(self, token: Token | str, tokens: list[Token]) -> None:
+        if isinstance(token, str):
+            self._mistake(self.at, token)
+        else:
+            self.nesting.token(token.type, str(token.value), self.at)
+            tokens.append(token)
+
+    def _mark(self, mark: str, open_brackets: list[tuple[str, int]], tokens: list[Token]) -> None:
+        token = Token(MARKS[mark], mark, self.at, self.at + len(mark))
         if mark in _CLOSERS:
-            self._deeper(self.at)
+            index = mark == "[" and bool(tokens) and tokens[-1].type in _VALUE_ENDS
+            self.nesting.open(self.at, index)
             open_brackets.append((mark, self.at))
-        elif mark in ")]}":
-            if not open_brackets:
-                raise _Wrong(self.at, f"{mark!r} closes nothing")
-            opened, _ = open_brackets.pop()
-            if _CLOSERS[opened] != mark:
-                raise _Wrong(self.at, f"{mark!r} closes {opened!r}; {_CLOSERS[opened]!r} is needed")
-            self.depth -= 1
+        elif mark in ")]}" and not self._closes(mark, open_brackets):
+            return
+        else:
+            self.nesting.token(token.type, mark, self.at)
+        tokens.append(token)
 
-    def _deeper(self, at: int) -> None:
-        self.depth += 1
-        self.limits.hold("nesting", self.depth, self.source.span(at))
+    def _closes(self, mark: str, open_brackets: list[tuple[str, int]]) -> bool:
+        if not open_brackets:
+            self._mistake(self.at, f"{mark!r} closes nothing")
+            return False
+        opened, _ = open_brackets[-1]
+        if _CLOSERS[opened] != mark:
+            self._mistake(
+                self.at, f"{mark!r} closes {opened!r}; {_CLOSERS[opened]!r} is needed"
+            )
+        while open_brackets:
+            self.nesting.close()
+            opened, _ = open_brackets.pop()
+            if _CLOSERS[opened] == mark or not any(_CLOSERS[o] == mark for o, _ in open_brackets):
+                break
+        return True
 
     def _check_bracket_goes_on(self, opened: int) -> None:
         """A line that begins a statement, no further right: the bracket was forgotten."""
         begins = _BEGINS.match(self.text, self.at + 1)
-        if begins is not None and len(begins.group(1)) <= self.indent:
-            raise _Wrong(opened, f"{self.text[opened]!r} is never closed", self.at + 1)
+        if begins is not None and len(begins.group(1)) <= self.line.indent:
+            raise _Unclosed(opened, f"{self.text[opened]!r} is never closed", self.at + 1)
+
+    def _open_hole(self, at: int) -> _Unclosed:
+        return _Unclosed(
+            at,
+            "the '{' is never closed; write {{ for a brace",
+            self.source.end_of_line(at) + 1,
+        )
 
     # -- strings
 
@@ -293,36 +330,3 @@ class _Scanner:
             f"the text is never closed; {quotes} is needed",
             len(self.text) if triple else None,
         )
-
-
-_OPEN_HOLE = "the '{' is never closed; write {{ for a brace"
-
-
-def _word_or_number(kind: str, value: str, at: int) -> Token:
-    end = at + len(value)
-    if kind == "number":
-        if not value.isascii() or len(value) > 64:
-            raise _Wrong(at, f"{value[:20]!r} is no number")
-        return Token("INT" if value.isdigit() else "FLOAT", value, at, end)
-    if not value.isidentifier():
-        raise _Wrong(at, f"{value[:20]!r} is no name")
-    return Token(value.upper() if value in RESERVED else "NAME", value, at, end)
-
-
-def _contextual(tokens: list[Token]) -> None:
-    """The words that are no names because of the line they stand in."""
-    first = tokens[0].value
-    if tokens[0].type != "NAME" and tokens[0].type not in ("IF", "ELSE", "FOR"):
-        return
-    if not isinstance(first, str) or first not in STATEMENTS:
-        return
-    tokens[0].type = first.upper()
-    depth = 0
-    for at, token in enumerate(tokens):
-        depth += (token.type in ("LPAR", "LSQB", "LBRACE")) - (
-            token.type in ("RPAR", "RSQB", "RBRACE")
-        )
-        if depth == 0 and at and token.type == "NAME" and token.value in WITHIN.get(first, ()):
-            if token.value == "gen" and at > 1:
-                continue
-            token.type = str(token.value).upper()

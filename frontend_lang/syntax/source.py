@@ -1,6 +1,8 @@
 """The text of a program, the places in it, and the mistakes found so far."""
 
 from bisect import bisect_right
+from functools import cached_property
+from itertools import accumulate
 
 from ramet.errors import Diagnostic, SourceError, Span
 
@@ -8,21 +10,29 @@ MAX_DIAGNOSTICS = 50
 
 
 class Source:
-    """A text with its lines: tells the place of an offset, and collects mistakes."""
+    """A text: tells the place of an offset, and collects mistakes."""
 
     def __init__(self, text: str, file: str) -> None:
         self.text = text
         self.file = file
         self.diagnostics: list[Diagnostic] = []
-        self._lines = text.split("\n")
-        self._starts = [0]
-        for line in self._lines[:-1]:
-            self._starts.append(self._starts[-1] + len(line) + 1)
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self.text.split("\n")
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return list(accumulate((len(line) + 1 for line in self._lines[:-1]), initial=0))
 
     def span(self, at: int) -> Span:
         """The place of the character at that offset."""
         line = bisect_right(self._starts, at) - 1
         return Span(self.file, line + 1, at - self._starts[line] + 1, self._lines[line])
+
+    def cut(self, length: int) -> "Source":
+        """Its beginning alone: as much as is looked at of a source that is too long."""
+        return Source(self.text[:length], self.file)
 
     def end_of_line(self, at: int) -> int:
         """The offset of the line end behind that offset, or of the end of the text."""

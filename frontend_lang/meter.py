@@ -1,0 +1,48 @@
+"""Counts what one run takes, against its limits. Knows no clock but the one it is given."""
+
+import time
+from collections.abc import Callable
+
+from ramet.errors import Span
+from ramet.limits import Limits
+
+
+class Meter:
+    """What a run took so far; every method raises `LimitError` once a limit is passed."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._began = clock()
+        self._steps = self._made = self._branches = self._live = self._tokens = 0
+
+    def step(self, span: Span | None = None) -> None:
+        """A turn of a loop."""
+        self._steps += 1
+        self.limits.hold("steps", self._steps, span)
+        self.check_time(span)
+
+    def made(self, size: int, span: Span | None = None) -> None:
+        """An expression made that many characters, or items."""
+        self._made += size
+        self.limits.hold("made", self._made, span)
+
+    def begin(self, branches: int, span: Span | None = None) -> None:
+        """That many branches, or calls, begin."""
+        self._branches += branches
+        self._live += branches
+        self.limits.hold("branches", self._branches, span)
+        self.limits.hold("live_branches", self._live, span)
+
+    def end(self, branches: int) -> None:
+        """That many branches are released."""
+        self._live -= branches
+
+    def token(self) -> None:
+        """A token is generated."""
+        self._tokens += 1
+        self.limits.hold("tokens", self._tokens)
+
+    def check_time(self, span: Span | None = None) -> None:
+        """The run goes on at this moment."""
+        self.limits.hold("seconds", self._clock() - self._began, span)

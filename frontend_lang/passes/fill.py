@@ -1,0 +1,91 @@
+"""Puts arguments in place of the inputs of a graph."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from ramet.arguments import has_type
+from ramet.errors import ArgumentError, near_miss, shown
+from ramet.graph import Graph
+from ramet.nodes import Input, ListOf, MapOf, Node, Part, Ref, Result, Score, Text
+from ramet.passes.rewrite import joined, map_parts, map_result, rewrite
+
+
+def fill(graph: Graph, arguments: Mapping[str, Any]) -> Graph:
+    """The graph with these arguments, and without inputs.
+
+    A string goes into a text as it is; other values as the language spells them: numbers as Python
+    writes them, the rest as JSON.
+
+    Raises:
+        ArgumentError: one is missing, unknown, of the wrong type, or no JSON.
+    """
+    _check(graph, arguments)
+    inputs = {id: node for id, node in enumerate(graph.nodes) if isinstance(node, Input)}
+
+    def part(ref: Ref) -> Part:
+        node = inputs.get(ref.node)
+        return ref if node is None else _spelled(graph.name, node.name, arguments[node.name])
+
+    def value(ref: Ref) -> Result:
+        node = inputs.get(ref.node)
+        return ref if node is None else _constant(arguments[node.name])
+
+    rows: list[tuple[int, Node]] = []
+    empty: dict[int, int] = {}
+    for id, node in enumerate(graph.nodes):
+        if isinstance(node, Text | Score):
+            node = replace(node, parts=joined(map_parts(node.parts, part)))
+        if isinstance(node, Text) and not node.parts:
+            empty[id] = node.state
+        elif not isinstance(node, Input):
+            rows.append((id, node))
+    filled = replace(graph, result=map_result(graph.result, value, part))
+    return rewrite(filled, rows, empty)
+
+
+def spelled(value: object) -> str:
+    """The value as a text, as the language spells it; `ValueError` if it is no JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _check(graph: Graph, arguments: Mapping[str, Any]) -> None:
+    takes = {node.name: node.takes for node in graph.inputs}
+    for name in arguments:
+        if name not in takes:
+            hint = near_miss(name, takes)
+            raise ArgumentError(f"{graph.name}: the graph has no input {shown(name)}{hint}")
+    for name, kind in takes.items():
+        if name not in arguments:
+            raise ArgumentError(f"{graph.name}: the argument {name!r} is missing; it takes {kind}")
+        if not has_type(arguments[name], kind):
+            raise ArgumentError(
+                f"{graph.name}: {name} must be {kind}, not {shown(arguments[name])}"
+            )
+        _spelled(graph.name, name, arguments[name])
+
+
+def _spelled(graph: str, name: str, value: object) -> str:
+    try:
+        return spelled(value)
+    except ValueError as error:
+        raise ArgumentError(f"{graph}: {name} is no JSON: {error}") from None
+
+
+def _constant(value: object) -> Result:
+    match value:
+        case list() | tuple():
+            return ListOf(tuple(map(_constant, cast("list[object]", value))))
+        case dict():
+            items = cast("dict[str, object]", value).items()
+            return MapOf(tuple((key, _constant(item)) for key, item in items))
+        case _:
+            return cast("Result", value)

@@ -1,0 +1,394 @@
+"""Expressions to values. A name or an interpolated text stays lazy; whatever computes waits.
+
+Knows no statement. Every error is an `EvaluationError` at the place of the expression.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ramet.callsite import placed
+from ramet.errors import EvaluationError, Span, near_miss
+from ramet.expressions import Expression, Sum, Term
+from ramet.meter import Meter
+from ramet.nodes import ATTRIBUTES
+from ramet.syntax import tree
+from ramet.syntax.functions import (
+    FUNCTIONS,
+    MAX_ITEMS,
+    MAX_TEXT,
+    Refused,
+    bounded,
+    comparable,
+    items,
+    kind_of,
+    number,
+    spelled,
+    whole,
+)
+from ramet.syntax.scope import BranchOf, Group, Names, Row, settled
+from ramet.syntax.tree import Expr
+from ramet.values import Value
+
+
+class Evaluator:
+    """Computes expressions over some names; `meter` counts what that takes."""
+
+    def __init__(self, names: Names, meter: Meter) -> None:
+        self.names = names
+        self._meter = meter
+
+    def value(self, expr: Expr) -> Any:
+        """What the expression stands for; names, attributes and texts may be lazy."""
+        try:
+            return _EVALUATE[type(expr)](self, expr)
+        except Refused as refused:
+            raise EvaluationError(str(refused), expr.span) from None
+        except RecursionError:
+            raise EvaluationError("the value nests too deeply", expr.span) from None
+
+    def settled(self, expr: Expr) -> Any:
+        """The value itself, after waiting for it if need be."""
+        value = self.value(expr)
+        try:
+            with placed(expr.span):
+                found = settled(value)
+        except RecursionError:
+            raise EvaluationError("the value nests too deeply", expr.span) from None
+        if isinstance(found, Group | BranchOf):
+            raise EvaluationError("a branch has no value; name one of its variables", expr.span)
+        return found
+
+    def text(self, expr: Expr) -> Term:
+        """The value as a text to append: a generated text stays lazy."""
+        return self._spelled(self.value(expr), expr.span)
+
+    def truth(self, expr: Expr) -> bool:
+        return bool(self.settled(expr))
+
+    # -- one method for each kind of expression
+
+    def _literal(self, expr: tree.Literal) -> Any:
+        return expr.value
+
+    def _template(self, expr: tree.Template) -> Term:
+        terms: list[Term] = []
+        for part in expr.parts:
+            found = part if isinstance(part, str) else self.text(part)
+            terms += found.terms if isinstance(found, Sum) else (found,)
+        return self._made(joined(terms), expr.span)
+
+    def _made(self, value: Any, span: Span) -> Any:
+        """The value, if it is not too large; counted."""
+        if isinstance(bounded(value), str | list | dict):
+            self._meter.made(len(value), span)
+        return value
+
+    def _spelled(self, value: Any, span: Span) -> Term:
+        if isinstance(value, Value) and value.is_part:
+            return value
+        if isinstance(value, Sum):
+            return value
+        with placed(span):
+            plain = settled(value)
+        if isinstance(plain, Group | BranchOf):
+            raise EvaluationError("a branch is no text; name one of its variables", span)
+        return bounded(spelled(plain))
+
+    def _name(self, expr: tree.Name) -> Any:
+        if expr.id not in self.names:
+            hint = near_miss(expr.id, self.names)
+            raise EvaluationError(f"{expr.id!r} has no value yet{hint}", expr.span)
+        return self.names[expr.id]
+
+    def _attribute(self, expr: tree.Attribute) -> Any:
+        return self._of(self.value(expr.of), expr.name, expr.span)
+
+    def _of(self, value: Any, name: str, span: Span) -> Any:
+        match value:
+            case Value() if name in ATTRIBUTES and not value.is_attribute:
+                return getattr(value, name)
+            case Value():
+                with placed(span):
+                    return self._of(value.look(), name, span)
+            case Group(branches=branches):
+                return Row(self._of(branch, name, span) for branch in branches)
+            case BranchOf(names=names):
+                return self._key(names, name, span, "the branch has no variable")
+            case Row():
+                return Row(self._of(item, name, span) for item in value)
+            case dict():
+                return self._key(value, name, span, "the map has no key")
+            case _:
+                raise EvaluationError(f"{_a(value)} has no attribute {name!r}", span)
+
+    def _key(self, map: dict[str, Any], name: str, span: Span, says: str) -> Any:
+        if name not in map:
+            raise EvaluationError(f"{says} {name!r}{near_miss(name, map)}", span)
+        return map[name]
+
+    def _index(self, expr: tree.Index) -> Any:
+        of, key = self.value(expr.of), self.settled(expr.key)
+        of = self._looked(of, expr.span)
+        if isinstance(of, dict):
+            if not isinstance(key, str):
+                raise EvaluationError(f"the key of a map is a text, not {_a(key)}", expr.key.span)
+            return self._key(of, key, expr.key.span, "the map has no key")
+        row = self._row(of, expr.span)
+        at = whole(key, "the number of an item")
+        if not -len(row) <= at < len(row):
+            raise EvaluationError(f"there is no item {at}; there are {len(row)}", expr.key.span)
+        return row[at]
+
+    def _slice(self, expr: tree.Slice) -> Any:
+        of = self._looked(self.value(expr.of), expr.span)
+        bounds = [
+            None if e is None else self.settled(e) for e in (expr.start, expr.stop, expr.step)
+        ]
+        numbers = [None if bound is None else whole(bound) for bound in bounds]
+        if numbers[2] == 0:
+            raise Refused("the step of a slice cannot be 0")
+        row = self._row(of, expr.span)[slice(*numbers)]
+        return Group(row) if isinstance(of, Group) else Row(row) if isinstance(of, Row) else row
+
+    def _looked(self, value: Any, span: Span) -> Any:
+        with placed(span):
+            if isinstance(value, Value):
+                return value.look()
+            return str(value) if isinstance(value, Expression) else value
+
+    def _row(self, value: Any, span: Span) -> Any:
+        if isinstance(value, Group):
+            return value.branches
+        if not isinstance(value, list | tuple | str):
+            raise EvaluationError(f"{_a(value)} has no items", span)
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+    def _list(self, expr: tree.ListOf) -> Any:
+        return [self.value(item) for item in expr.items]
+
+    def _map(self, expr: tree.MapOf) -> Any:
+        return {key: self.value(value) for key, value in expr.items}
+
+    def _comprehension(self, expr: tree.Comprehension) -> Any:
+        inner = Evaluator(dict(self.names), self._meter)
+        found: list[Any] = []
+        for item in self.each(expr.source):
+            self._meter.step(expr.span)
+            bind(inner.names, expr.targets, item, expr.source.span)
+            if expr.condition is None or inner.truth(expr.condition):
+                found.append(inner.value(expr.item))
+                bounded(found)
+        return self._made(found, expr.span)
+
+    def each(self, expr: Expr) -> Sequence[Any]:
+        """The items that a loop goes through; those of a row stay lazy."""
+        value = self._looked(self.value(expr), expr.span)
+        if isinstance(value, Group):
+            return value.branches
+        if isinstance(value, list):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        try:
+            return items(value)
+        except Refused as refused:
+            raise EvaluationError(str(refused), expr.span) from None
+
+    def _function(self, expr: tree.Function) -> Any:
+        if expr.name == "len" and len(expr.arguments) == 1:
+            value = self.value(expr.arguments[0])
+            if isinstance(value, Group | Row):
+                return len(value.branches if isinstance(value, Group) else value)
+        if expr.name == "join" and (lazy := self._lazy_join(expr)) is not None:
+            return lazy
+        arguments = [self.settled(argument) for argument in expr.arguments]
+        return self._made(FUNCTIONS[expr.name].call(*arguments), expr.span)
+
+    def _lazy_join(self, expr: tree.Function) -> Term | None:
+        """Generated texts joined stay lazy."""
+        row = self.value(expr.arguments[0])
+        if not isinstance(row, list) or not any(isinstance(item, Expression) for item in row):
+            return None
+        separator = self.settled(expr.arguments[1]) if len(expr.arguments) > 1 else ""
+        terms: list[Term] = []
+        for item in row:  # pyright: ignore[reportUnknownVariableType]
+            found = self._spelled(item, expr.arguments[0].span)
+            terms += [separator, *(found.terms if isinstance(found, Sum) else (found,))]
+        return joined(terms[1:])
+
+    def _signed(self, expr: tree.Signed) -> Any:
+        value = number(self.settled(expr.of))
+        return -value if expr.sign == "-" else value
+
+    def _not(self, expr: tree.Not) -> bool:
+        return not self.truth(expr.of)
+
+    def _logic(self, expr: tree.Logic) -> Any:
+        value = None
+        for item in expr.items:
+            value = self.settled(item)
+            if bool(value) is (expr.word == "or"):
+                break
+        return value
+
+    def _choice(self, expr: tree.Choice) -> Any:
+        return self.value(expr.then if self.truth(expr.condition) else expr.otherwise)
+
+    def _chain(self, expr: tree.Chain) -> Any:
+        value = self.value(expr.first)
+        for sign, right in expr.rest:
+            value = self._combined(sign, value, self.value(right), right.span)
+        return value
+
+    def _combined(self, sign: str, left: Any, right: Any, span: Span) -> Any:
+        if sign == "+" and (_is_text(left) and _is_text(right)):
+            return joined([*_terms(left), *_terms(right)])
+        with placed(span):
+            left, right = settled(left), settled(right)
+        try:
+            return self._made(_ARITHMETIC[sign](left, right), span)
+        except Refused as refused:
+            raise EvaluationError(str(refused), span) from None
+        except ZeroDivisionError:
+            raise EvaluationError("a division by 0", span) from None
+        except OverflowError:
+            raise EvaluationError("the result is too large", span) from None
+
+    def _comparison(self, expr: tree.Comparison) -> bool:
+        left = self.settled(expr.first)
+        for sign, each in expr.rest:
+            right = self.settled(each)
+            try:
+                if not _COMPARE[sign](left, right):
+                    return False
+            except Refused as refused:
+                raise EvaluationError(str(refused), each.span) from None
+            left = right
+        return True
+
+
+def bind(names: Names, targets: Sequence[str], item: Any, span: Span) -> None:
+    """Bind the target, or several of them to the items of a list."""
+    if len(targets) == 1:
+        names[targets[0]] = item
+        return
+    with placed(span):
+        row = settled(item)
+    if not isinstance(row, list) or len(row) != len(targets):  # pyright: ignore[reportUnknownArgumentType]
+        raise EvaluationError(f"each item has to be a list of {len(targets)}", span)
+    names.update(zip(targets, row, strict=True))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def joined(terms: Sequence[Term]) -> Term:
+    """The terms as one text, neighbouring plain texts merged; lazy if one of them is."""
+    row: list[Term] = []
+    for term in terms:
+        if isinstance(term, str) and row and isinstance(row[-1], str):
+            row[-1] += term
+        elif not isinstance(term, str) or term:
+            row.append(term)
+    size = sum(len(term) for term in row if isinstance(term, str))
+    if size > MAX_TEXT:
+        raise Refused(f"a text of {size:,} characters; {MAX_TEXT:,} is the most")
+    if not row:
+        return ""
+    return row[0] if len(row) == 1 else Sum(tuple(row))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | Sum) or (isinstance(value, Value) and value.is_text)
+
+
+def _terms(value: Any) -> Sequence[Term]:
+    return value.terms if isinstance(value, Sum) else (value,)
+
+
+def _a(value: object) -> str:
+    kind = {Group: "group of branches", BranchOf: "branch"}.get(type(value)) or kind_of(value)
+    return kind if kind == "none" else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _plus(left: Any, right: Any) -> Any:
+    for kind in (str, list):
+        if isinstance(left, kind) and isinstance(right, kind):
+            return left + right
+    if isinstance(left, str) or isinstance(right, str):
+        other = right if isinstance(left, str) else left
+        raise Refused(f"'+' joins texts; write str(...) around {_a(other)}")
+    return number(left, _SUMMABLE) + number(right, _SUMMABLE)
+
+
+_SUMMABLE = "a number, or on both sides a text or a list,"
+
+
+def _times(left: Any, right: Any) -> Any:
+    for row, times in ((left, right), (right, left)):
+        if isinstance(row, str | list):
+            count = whole(times)
+            most = MAX_TEXT if isinstance(row, str) else MAX_ITEMS
+            if len(row) * count > most:
+                raise Refused(f"the result has more than {most:,} items")
+            return row * count
+    return number(left) * number(right)
+
+
+def _divided(divide: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda left, right: divide(number(left), number(right))
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": _plus,
+    "-": lambda left, right: number(left) - number(right),
+    "*": _times,
+    "/": _divided(operator.truediv),
+    "//": _divided(operator.floordiv),
+    "%": _divided(operator.mod),
+}
+
+
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def ordered(left: Any, right: Any) -> bool:
+        try:
+            return compare(*comparable([left, right]))
+        except Refused:
+            raise Refused(f"{_a(left)} and {_a(right)} have no order") from None
+
+    return ordered
+
+
+def _within(left: Any, right: Any) -> bool:
+    if isinstance(right, str) and not isinstance(left, str):
+        raise Refused(f"'in' looks for a text in a text, not for {_a(left)}")
+    if not isinstance(right, str | list | dict):
+        raise Refused(f"'in' looks into a text, list or map, not into {_a(right)}")
+    return left in right
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": _ordered(operator.lt),
+    "<=": _ordered(operator.le),
+    ">": _ordered(operator.gt),
+    ">=": _ordered(operator.ge),
+    "in": _within,
+    "not in": lambda left, right: not _within(left, right),
+}
+
+_EVALUATE: dict[type[Any], Callable[[Evaluator, Any], Any]] = {
+    tree.Literal: Evaluator._literal,
+    tree.Template: Evaluator._template,
+    tree.Name: Evaluator._name,
+    tree.Attribute: Evaluator._attribute,
+    tree.Index: Evaluator._index,
+    tree.Slice: Evaluator._slice,
+    tree.ListOf: Evaluator._list,
+    tree.MapOf: Evaluator._map,
+    tree.Comprehension: Evaluator._comprehension,
+    tree.Function: Evaluator._function,
+    tree.Signed: Evaluator._signed,
+    tree.Not: Evaluator._not,
+    tree.Chain: Evaluator._chain,
+    tree.Comparison: Evaluator._comparison,
+    tree.Logic: Evaluator._logic,
+    tree.Choice: Evaluator._choice,
+}

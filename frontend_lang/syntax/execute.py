@@ -1,0 +1,229 @@
+"""Runs the statements of a program on a state, as the body of an embedded program would.
+
+Knows states and expressions, no engine: what waits does so inside the recorder. What it records is
+what the same program in Python records.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ramet.callsite import placed
+from ramet.errors import EvaluationError, LanguageError, ParameterError, Span
+from ramet.expressions import Generation, Turn, select
+from ramet.params import SamplingParams
+from ramet.program import Program
+from ramet.state import Branches, State
+from ramet.syntax import tree
+from ramet.syntax.evaluate import Evaluator, bind
+from ramet.syntax.scope import BranchOf, Group, Names, settled
+from ramet.syntax.tree import Block, Expr, Setting
+from ramet.types import Type, json_type
+
+Programs = Mapping[str, Program[..., Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The block came to a `return`."""
+
+    value: Any
+
+
+class Frame:
+    """A block on its way: a state, the names of it, and the programs that can be called."""
+
+    def __init__(self, state: State, names: Names, programs: Programs) -> None:
+        self.state = state
+        self.names = names
+        self.programs = programs
+        self.meter = state.recorder.meter
+        self.evaluator = Evaluator(names, self.meter)
+
+    def run(self, block: Block) -> Returned | None:
+        """The statements one after the other; what was returned, if anything was."""
+        for statement in block:
+            with placed(statement.span):
+                returned = _RUN[type(statement)](self, statement)
+            if returned is not None:
+                return returned
+        return None
+
+    # -- one method for each kind of statement
+
+    def _text(self, line: tree.TextLine) -> None:
+        self.state += self.evaluator.text(line.text)
+
+    def _turn(self, turn: tree.Turn) -> Returned | None:
+        if turn.content is not None:
+            self.state += Turn(turn.role, self.evaluator.text(turn.content))
+            return None
+        with self.state.turn(turn.role):
+            return self.run(turn.body)
+
+    def _gen(self, line: tree.Gen) -> None:
+        self.state += self._generation(line)
+        self.names[line.name] = self.state[line.name]
+
+    def _generation(self, line: tree.Gen) -> Generation:
+        settings = self._settings(line.settings)
+        kind = None if line.type is None else self._type(line.type)
+        try:
+            return Generation(line.name, SamplingParams.from_dict(settings), kind)
+        except ParameterError as error:
+            raise error.at(_place(error.field, line.settings, line.span)) from None
+
+    def _type(self, kind: tree.TypeOf) -> Type | None:
+        if kind.argument is None:
+            return None if kind.name == "str" else Type(kind.name)  # pyright: ignore[reportArgumentType]
+        source = self.evaluator.settled(kind.argument)
+        try:
+            if kind.name == "json":
+                return json_type(source)
+            if not isinstance(source, str):
+                raise EvaluationError(f"{kind.name} takes a text", kind.argument.span)
+            return Type(kind.name, source)  # pyright: ignore[reportArgumentType]
+        except ParameterError as error:
+            raise error.at(kind.argument.span) from None
+
+    def _settings(self, settings: tuple[Setting, ...]) -> dict[str, Any]:
+        return {each.name: self.evaluator.settled(each.value) for each in settings}
+
+    def _select(self, line: tree.Select) -> None:
+        options = self.evaluator.settled(line.options)
+        try:
+            self.state += select(line.name, options, **self._settings(line.settings))
+        except ParameterError as error:
+            raise error.at(_place(error.field, line.settings, line.span)) from None
+        self.names[line.name] = self.state[line.name]
+
+    def _score(self, line: tree.Score) -> None:
+        self.names[line.name] = self.state.score(line.name, self.evaluator.text(line.of))
+
+    def _fork(self, line: tree.Fork) -> None:
+        over = self.evaluator.value(line.over)
+        if isinstance(over, Group):
+            over = over.branches
+        if not isinstance(over, list):
+            over = settled(over)
+        if isinstance(over, int) and not isinstance(over, bool):
+            self.meter.limits.hold("branches", over, line.span)
+        self._branch(self.state.fork(over), line.group, line.targets, line.body)
+
+    def _fork_gen(self, line: tree.ForkGen) -> None:
+        branches = self.state.branch(self._generation(line.gen))
+        self._branch(branches, line.group, (), line.body, line.gen.name)
+
+    def _branch(
+        self,
+        branches: Branches,
+        group: str,
+        targets: tuple[str, ...],
+        body: Block,
+        drawn: str | None = None,
+    ) -> None:
+        """Run the block on every branch, each with names of its own."""
+        made = Group([BranchOf(state, dict(self.names), dict(self.names)) for state in branches])
+        names = {id(branch.state): branch.names for branch in made.branches}
+
+        def run(state: State, item: Any) -> None:
+            own = names[id(state)]
+            if targets:
+                bind(own, targets, item, body[0].span)
+            if drawn is not None:
+                own[drawn] = state[drawn]
+            Frame(state, own, self.programs).run(body)
+
+        branches.each(run)
+        self.names[group] = made
+
+    def _keep(self, line: tree.Keep) -> None:
+        branch = self.evaluator.value(line.branch)
+        if not isinstance(branch, BranchOf):
+            raise EvaluationError("keep takes one branch of a fork", line.branch.span)
+        self.state.keep(branch.state)
+        self.names.update(branch.bound)
+
+    def _let(self, line: tree.Let) -> None:
+        self.names[line.name] = self.evaluator.value(line.value)
+
+    def _if(self, line: tree.If) -> Returned | None:
+        for arm in line.arms:
+            with placed(arm.span):
+                if self.evaluator.truth(arm.condition):
+                    return self.run(arm.body)
+        return self.run(line.otherwise.body) if line.otherwise is not None else None
+
+    def _for(self, line: tree.For) -> Returned | None:
+        for item in list(self.evaluator.each(line.over)):
+            self.meter.step(line.span)
+            bind(self.names, line.targets, item, line.over.span)
+            if (returned := self.run(line.body)) is not None:
+                return returned
+        return None
+
+    def _while(self, line: tree.While) -> Returned | None:
+        limit = self.evaluator.settled(line.limit)
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise EvaluationError("the limit of a while is a whole number", line.limit.span)
+        for _ in range(limit):
+            if not self.evaluator.truth(line.condition):
+                return None
+            self.meter.step(line.span)
+            if (returned := self.run(line.body)) is not None:
+                return returned
+        return None
+
+    def _call(self, line: tree.Call) -> None:
+        program = self.programs[line.program]
+        arguments = [self.evaluator.value(each) for each in line.arguments]
+        named = {each.name: self.evaluator.value(each.value) for each in line.named}
+        run = program.call if line.fresh else program
+        try:
+            result = run(self.state, *arguments, **named)
+        except LanguageError as error:
+            raise error.at(line.span) from None
+        if line.to is not None:
+            self.names[line.to] = result
+
+    def _return(self, line: tree.Return) -> Returned:
+        return Returned(None if line.value is None else self._result(line.value))
+
+    def _result(self, expr: Expr) -> Any:
+        value = self.evaluator.value(expr)
+        if _holds_branch(value):
+            raise EvaluationError(
+                "a program cannot return a branch; name one of its variables", expr.span
+            )
+        return value
+
+
+def _holds_branch(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_branch, value.values()))  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, list):
+        return any(map(_holds_branch, value))  # pyright: ignore[reportUnknownArgumentType]
+    return isinstance(value, Group | BranchOf)
+
+
+def _place(name: str, settings: tuple[Setting, ...], otherwise: Span) -> Span:
+    """Where the setting of that name stands."""
+    return next((each.value.span for each in settings if each.name == name), otherwise)
+
+
+_RUN: dict[type[tree.Statement], Callable[[Frame, Any], Returned | None]] = {
+    tree.TextLine: Frame._text,
+    tree.Turn: Frame._turn,
+    tree.Gen: Frame._gen,
+    tree.Select: Frame._select,
+    tree.Score: Frame._score,
+    tree.Fork: Frame._fork,
+    tree.ForkGen: Frame._fork_gen,
+    tree.Keep: Frame._keep,
+    tree.Let: Frame._let,
+    tree.If: Frame._if,
+    tree.For: Frame._for,
+    tree.While: Frame._while,
+    tree.Call: Frame._call,
+    tree.Return: Frame._return,
+}

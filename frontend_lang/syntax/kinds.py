@@ -1,0 +1,79 @@
+"""What is known of a name before its program runs: the kind of value that it stands for."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ramet.syntax import tree
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """A value of which nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A value with these attributes, and no others."""
+
+    what: str
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """The group of a fork, with the names that its branches have."""
+
+    names: "Names"
+
+
+@dataclass(frozen=True, slots=True)
+class OneBranch:
+    names: "Names"
+
+
+Kind = Anything | Generated | Branches | OneBranch
+Names = Mapping[str, Kind]
+
+ANY = Anything()
+
+
+def joined(one: Names, other: Names) -> dict[str, Kind]:
+    """What may be there when either may have happened."""
+    both = {**one, **other}
+    return {n: k if one.get(n, k) == other.get(n, k) else ANY for n, k in both.items()}
+
+
+def bound_in(block: tree.Block) -> dict[str, Kind]:
+    """Every name that the statements bind on their own state, whatever it will be."""
+    found: dict[str, Kind] = {}
+    left: list[tree.Statement] = list(block)
+    while left:
+        line = left.pop()
+        found |= dict.fromkeys(_binds(line), ANY)
+        match line:
+            case tree.If(arms=arms, otherwise=otherwise):
+                left += [each for arm in arms for each in arm.body]
+                left += otherwise.body if otherwise is not None else ()
+            case tree.Turn(body=body) | tree.For(body=body) | tree.While(body=body):
+                left += body
+            case _:
+                pass
+    return found
+
+
+def _binds(line: tree.Statement) -> Iterable[str]:
+    match line:
+        case tree.Gen(name=name) | tree.Select(name=name) | tree.Score(name=name):
+            return (name,)
+        case tree.Let(name=name):
+            return (name,)
+        case tree.Fork(group=group) | tree.ForkGen(group=group):
+            return (group,)
+        case tree.For(targets=targets):
+            return targets
+        case tree.Call(to=str(to)):
+            return (to,)
+        case tree.Broken(names=names):
+            return names
+        case _:
+            return ()

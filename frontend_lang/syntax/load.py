@@ -1,0 +1,115 @@
+"""Source to programs that run: parsed, checked, and given a body that executes the tree."""
+
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ramet.errors import LanguageError, near_miss
+from ramet.limits import Limits
+from ramet.meter import Meter
+from ramet.program import Program
+from ramet.state import State
+from ramet.syntax import tree
+from ramet.syntax.blocks import LIMITS, parse_source
+from ramet.syntax.check import check
+from ramet.syntax.evaluate import Evaluator
+from ramet.syntax.execute import Frame, Programs
+from ramet.syntax.source import Source
+from ramet.syntax.tree import Module
+
+AnyProgram: TypeAlias = Program[..., Any]
+
+
+def load(path: str | Path, name: str | None = None, *, limits: Limits = LIMITS) -> AnyProgram:
+    """The program of that name in a file, or its last one.
+
+    Raises:
+        SourceError: the file has mistakes; all of them are in it.
+        LimitError: it is too long, nests too deeply, or has too many statements.
+        OSError: the file cannot be read.
+    """
+    return loads(read_source(path), name, file=str(path), limits=limits)
+
+
+def loads(
+    text: str, name: str | None = None, *, file: str = "<string>", limits: Limits = LIMITS
+) -> AnyProgram:
+    """As `load`, from a string; `file` is what errors call it."""
+    programs = library(text, file=file, limits=limits)
+    if name is None:
+        return [*programs.values()][-1]
+    if name not in programs:
+        raise LanguageError(f"{file} has no program {name!r}{near_miss(name, programs)}")
+    return programs[name]
+
+
+def library(text: str, *, file: str = "<string>", limits: Limits = LIMITS) -> dict[str, AnyProgram]:
+    """Every program of a source by name, in its order."""
+    return programs_of(checked(text, file=file, limits=limits))
+
+
+def checked(text: str, *, file: str = "<string>", limits: Limits = LIMITS) -> Module:
+    """The tree of a source without mistakes; raises as `load`."""
+    source = Source(text, file)
+    module = parse_source(source, limits)
+    check(module, source)
+    source.check()
+    return module
+
+
+def read_source(path: str | Path) -> str:
+    """The text of a file, without a byte order mark; `LanguageError` if it is no UTF-8."""
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LanguageError(f"{path} is no UTF-8 text: byte {error.start} is wrong") from None
+
+
+def programs_of(module: Module) -> dict[str, AnyProgram]:
+    """Every program of a checked tree by name."""
+    programs: dict[str, AnyProgram] = {}
+    for each in module.programs:
+        programs[each.name] = Program(_body(each, programs), each.name, pure=True)
+    return programs
+
+
+def _body(program: tree.Program, programs: Programs) -> Callable[..., Any]:
+    names = [parameter.name for parameter in program.parameters]
+
+    def body(state: State, /, *arguments: Any) -> Any:
+        given = dict(zip(names, arguments, strict=True))
+        returned = Frame(state, given, programs).run(program.body)
+        return None if returned is None else returned.value
+
+    body.__name__ = body.__qualname__ = program.name
+    body.__doc__ = "\n".join(comment.lstrip("# ") for comment in program.trivia.lead) or None
+    state = next(name for name in ("s", "state", "_") if name not in names)
+    parameters = [
+        Parameter(state, Parameter.POSITIONAL_OR_KEYWORD),
+        *map(_parameter, program.parameters),
+    ]
+    body.__signature__ = Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return body
+
+
+def _parameter(parameter: tree.Parameter) -> Parameter:
+    default = Parameter.empty
+    if parameter.default is not None:
+        default = Evaluator({}, Meter(Limits())).settled(parameter.default)
+    return Parameter(
+        parameter.name,
+        Parameter.POSITIONAL_OR_KEYWORD,
+        default=default,
+        annotation=_ANNOTATIONS.get(parameter.type, Parameter.empty),
+    )
+
+
+_ANNOTATIONS: dict[str | None, type] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "map": dict,
+}

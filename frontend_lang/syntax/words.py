@@ -1,0 +1,41 @@
+"""Words and numbers as tokens; a word can be a name in one line and none in another."""
+
+from ramet.syntax.tokens import RESERVED, STATEMENTS, WITHIN, Token
+
+_OPENING = ("LPAR", "LSQB", "LBRACE")
+_CLOSING = ("RPAR", "RSQB", "RBRACE")
+
+
+def word(value: str, at: int) -> Token | str:
+    """A name or a reserved word; or, as a string, why it is neither."""
+    if not value.isidentifier():
+        return f"{value[:20]!r} is no name"
+    return Token(value.upper() if value in RESERVED else "NAME", value, at, at + len(value))
+
+
+def number(value: str, at: int) -> Token | str:
+    """A number; or, as a string, why it is none."""
+    if not value.isascii():
+        return f"{value[:20]!r} is no number; write it with the digits 0 to 9"
+    if len(value) > 64:
+        return "a number of more than 64 characters"
+    return Token("INT" if value.isdigit() else "FLOAT", value, at, at + len(value))
+
+
+def contextual(tokens: list[Token]) -> None:
+    """Give the words their own type that are no names because of the line they stand in."""
+    if not tokens or tokens[0].type not in ("NAME", "IF", "ELSE", "FOR"):
+        return
+    first = str(tokens[0].value)
+    if first not in STATEMENTS:
+        return
+    tokens[0].type = first.upper()
+    within = WITHIN.get(first)
+    if within is None:
+        return
+    depth = 0
+    for at, token in enumerate(tokens[1:], 1):
+        depth += (token.type in _OPENING) - (token.type in _CLOSING)
+        if depth == 0 and token.type == "NAME" and token.value in within:
+            if token.value != "gen" or at == 1:
+                token.type = str(token.value).upper()

@@ -1,0 +1,139 @@
+"""The bodies of one program, which wait like threads would, without any.
+
+A strand is a greenlet: a body, or a branch of one that runs beside the others. It switches back to
+whoever drives the run when it needs a value, and is switched to again when the value is there.
+Knows no program and no engine.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+
+from greenlet import greenlet
+
+
+@dataclass(eq=False, slots=True)
+class Strand:
+    """One body on its way."""
+
+    greenlet: greenlet
+    parent: "Strand | None" = None
+    children: "list[Strand]" = field(default_factory=list)  # it waits for all of them
+    reading: int | None = None  # the value that it waits for
+    error: BaseException | None = None
+
+
+class Strands:
+    """A body with those that it started. Driven by `run`; `wait` and `together` are for bodies."""
+
+    def __init__(self, is_there: Callable[[int], bool]) -> None:
+        self._is_there = is_there
+        self._driver = greenlet.getcurrent()
+        self._live: list[Strand] = []
+        self._current: Strand | None = None
+        self.error: BaseException | None = None  # what ended the first body
+
+    def start(self, body: Callable[[], object], variables: Context | None) -> None:
+        """The first body; it sees these context variables, or those of here."""
+        self._live.append(self._strand(body, None, variables))
+
+    @property
+    def over(self) -> bool:
+        """Whether every body has ended."""
+        return not self._live
+
+    @property
+    def ready(self) -> bool:
+        """Whether a body can go on."""
+        return any(map(self._can_go_on, self._live))
+
+    def run(self) -> None:
+        """Let every body go on that can, until it waits or ends."""
+        self._driver = greenlet.getcurrent()
+        for strand in list(self._live):
+            if strand in self._live and self._can_go_on(strand):
+                self._switch(strand)
+
+    def wait(self, node: int) -> bool:
+        """Called in a body: wait for the value of that node. False if this is no body."""
+        strand = self._current
+        if strand is None or greenlet.getcurrent() is not strand.greenlet:
+            return False
+        while not self._is_there(node):
+            strand.reading = node
+            self._driver.switch()
+        strand.reading = None
+        return True
+
+    def together(self, bodies: Sequence[Callable[[], None]]) -> None:
+        """Called in a body: run these beside each other; raises what one of them raises."""
+        strand = self._current
+        assert strand is not None, "only a running body starts others"
+        strand.children = [self._strand(body, strand, copy_context()) for body in bodies]
+        self._live += strand.children
+        while strand.children:
+            self._driver.switch()
+
+    def close(self) -> None:
+        """Unwind what is still on its way; what that raises is nobody's concern."""
+        self._driver = greenlet.getcurrent()
+        while self._live:
+            self._unwind(self._live.pop())
+
+    # -- how
+
+    def _strand(
+        self, body: Callable[[], object], parent: Strand | None, variables: Context | None
+    ) -> Strand:
+        def run() -> None:
+            try:
+                body()
+            except BaseException as error:
+                strand.error = error
+
+        strand = Strand(greenlet(run), parent)
+        strand.greenlet.gr_context = variables or copy_context()  # a greenlet starts without any
+        return strand
+
+    def _can_go_on(self, strand: Strand) -> bool:
+        if strand.children:
+            return False
+        return strand.reading is None or self._is_there(strand.reading)
+
+    def _switch(self, strand: Strand, error: BaseException | None = None) -> None:
+        strand.greenlet.parent = self._driver
+        self._current = strand
+        try:
+            if error is None:
+                strand.greenlet.switch()
+            else:
+                strand.greenlet.throw(error)
+        finally:
+            self._current = None
+        if strand.greenlet.dead:
+            self._ended(strand)
+
+    def _ended(self, strand: Strand) -> None:
+        self._live.remove(strand)
+        parent = strand.parent
+        if parent is None:
+            self.error = strand.error
+        elif strand.error is None:
+            parent.children.remove(strand)
+        else:
+            siblings, parent.children = parent.children, []
+            for sibling in siblings:
+                if sibling in self._live:
+                    self._live.remove(sibling)
+                    self._unwind(sibling)
+            self._switch(parent, strand.error)
+
+    def _unwind(self, strand: Strand) -> None:
+        for child in strand.children:
+            if child in self._live:
+                self._live.remove(child)
+                self._unwind(child)
+        strand.greenlet.parent = self._driver
+        with suppress(Exception):
+            strand.greenlet.throw()
