@@ -163,7 +163,7 @@ class Engine:
             s += prompt
             s += text
 
-        return self.run_batch(Program(body, "generate"), items, progress=progress)
+        return self.run_batch(Program(body, "generate", pure=True), items, progress=progress)
 
     def start(
         self,

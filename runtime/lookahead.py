@@ -88,7 +88,7 @@ def opening(
 
 
 def _is_pure(program: Program[..., Any] | Graph) -> bool:
-    return isinstance(program, Graph) or bool(getattr(program, "pure", False))
+    return isinstance(program, Graph) or program.pure
 
 
 class _Beyond(Exception):

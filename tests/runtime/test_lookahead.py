@@ -31,9 +31,7 @@ from tests.runtime.tokenizers import byte_level, sentencepiece
 
 def pure(body: Callable[..., Any]) -> Program[..., Any]:
     """A program that says of itself that running its body has no other effect."""
-    made = ramet.program(body)
-    made.pure = True  # type: ignore[attr-defined]
-    return made
+    return Program(body, pure=True)
 
 
 def gen(name: str, count: int = 3) -> Any:
@@ -267,6 +265,30 @@ def test_a_batch_that_breaks_off_expects_nothing_more(
         engine.run_batch(asked, crowded_items(documents=6, rounds=6), concurrency=2)
     assert all_back(engine.core)
     assert engine.core.pool.plan.count == 0
+
+
+def test_plain_prompts_are_known_ahead(
+    toy_engine: ToyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = toy_engine(num_blocks=16, max_sequences=1)
+    prompts = [f"prompt number {at}, in full" for at in range(80)]
+    seen: list[list[int]] = []
+    monkeypatch.setattr(engine.core, "expect", lambda tokens, when: _note(seen, tokens))
+
+    engine.generate(prompts, max_tokens=1, ignore_eos=True)
+
+    known = [engine.tokenizer.decode(tokens, start=True) for tokens in seen]
+    assert known == prompts[64:]
+
+
+class _Inert:
+    def drop(self) -> None:
+        """Nothing was expected."""
+
+
+def _note(seen: list[list[int]], tokens: list[int]) -> _Inert:
+    seen.append(tokens)
+    return _Inert()
 
 
 # -- tasks that wait in the engine
