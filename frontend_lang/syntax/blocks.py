@@ -30,80 +30,81 @@ def parse_source(source: Source, limits: Limits) -> Module:
     """The tree as far as the source makes sense; its mistakes are noted there."""
     scanned = scan(source, limits)
     reader = Reader(source, limits)
-    reads: list[Read] = []
-    for number, line in enumerate(scanned.lines, 1):
-        limits.hold("statements", number, source.span(line.tokens[0].start_pos))
-        reads.append(reader.read(line))
-    return Module(_Blocks(source, limits, reads).programs(), scanned.tail)
+    reads = [reader.read(line) for line in scanned.lines]
+    return Module(_Blocks(source, reads).programs(), scanned.tail)
 
 
 class _Blocks:
     """Goes through the lines once."""
 
-    def __init__(self, source: Source, limits: Limits, reads: Sequence[Read]) -> None:
+    def __init__(self, source: Source, reads: Sequence[Read]) -> None:
         self._source = source
-        self._limits = limits
         self._reads = reads
         self._at = 0
 
     def programs(self) -> tuple[tree.Program, ...]:
-        statements = self._block(-1, 0)
-        for statement in statements:
-            if not isinstance(statement, tree.Program | tree.Broken):
-                self._source.mistake(
-                    statement.span,
-                    "this stands outside of a program; begin one with `program name():`",
-                )
+        statements = self._block(-1)
+        outside = [s for s in statements if not isinstance(s, tree.Program | tree.Broken)]
+        if outside:
+            self._source.mistake(
+                outside[0].span,
+                "this stands outside of a program; begin one with `program name():`",
+            )
         if not statements and not self._source.diagnostics:
             self._source.mistake(self._source.span(0), "there is no program in this source")
         return tuple(each for each in statements if isinstance(each, tree.Program))
 
-    def _block(self, outer: int, depth: int) -> Block:
-        """The statements of the lines that are indented further than `outer`."""
+    def _block(self, outer: int) -> Block:
+        """The statements of the lines that are indented further than `outer`.
+
+        The first line says how far. Of those that differ the first is told, and all are taken in.
+        """
         found: list[Statement] = []
-        indent = self._reads[self._at].indent if self._at < len(self._reads) else 0
-        if depth == 0:
-            indent = 0
+        indent = 0 if outer < 0 or self._at == len(self._reads) else self._reads[self._at].indent
+        told = False
         while self._at < len(self._reads) and (read := self._reads[self._at]).indent > outer:
-            span = read.statement.span
-            self._limits.hold("nesting", depth, span)
-            if read.indent != indent:
+            if read.indent != indent and not told:
+                told = True
                 self._source.mistake(
-                    span, f"it is indented by {read.indent} blanks, but its block by {indent}"
+                    read.statement.span,
+                    f"it is indented by {read.indent} blanks, but its block by {indent}",
                 )
             self._at += 1
-            statement = self._with_body(read, depth)
-            if isinstance(statement, tree.Arm | tree.Otherwise):
-                self._attach(found, statement)
-            else:
-                found.append(statement)
+            self._put(found, *self._with_body(read.statement, max(indent, read.indent)))
         return tuple(found)
 
-    def _with_body(self, read: Read, depth: int) -> Statement:
-        statement = read.statement
-        body = self._block(read.indent, depth + 1)
+    def _with_body(self, statement: Statement, indent: int) -> tuple[Statement, Block]:
+        """The statement with its block, and what is indented like one and belongs to none."""
+        body = self._block(indent)
         match statement:
             case tree.If(arms=(arm,)):
                 self._check_body(statement, body)
-                return replace(statement, arms=(replace(arm, body=body),))
-            case tree.Program() | tree.Fork() | tree.ForkGen() | tree.For() | tree.While():
+                return replace(statement, arms=(replace(arm, body=body),)), ()
+            case (
+                tree.Program() | tree.Fork() | tree.ForkGen() | tree.For() | tree.While()
+                | tree.Arm() | tree.Otherwise() | tree.Turn(content=None)
+            ):  # fmt: skip
                 self._check_body(statement, body)
-                return replace(statement, body=body)
-            case tree.Arm() | tree.Otherwise() | tree.Turn(content=None):
-                self._check_body(statement, body)
-                return replace(statement, body=body)
+                return replace(statement, body=body), ()
             case tree.Broken():
-                return replace(statement, body=body)
+                return replace(statement, body=body), ()
             case _:
                 if body:
                     self._source.mistake(
                         body[0].span, "it is indented, but the line before it opens no block"
                     )
-                return statement
+                return statement, body
 
     def _check_body(self, head: Statement, body: Block) -> None:
         if not body:
             self._source.mistake(head.span, "it needs a block: lines indented further than it")
+
+    def _put(self, found: list[Statement], statement: Statement, more: Block) -> None:
+        if isinstance(statement, tree.Arm | tree.Otherwise):
+            self._attach(found, statement)
+        else:
+            found.append(statement)
+        found += more
 
     def _attach(self, found: list[Statement], arm: tree.Arm | tree.Otherwise) -> None:
         """An `elif` or `else` belongs to the `if` right before it."""
@@ -112,6 +113,7 @@ class _Blocks:
         if not isinstance(before, tree.If):
             if not isinstance(before, tree.Broken):
                 self._source.mistake(arm.span, f"{word} without an if right before it")
+            found.append(tree.Broken((), body=arm.body, span=arm.span))
         elif before.otherwise is not None:
             self._source.mistake(arm.span, f"{word} after the else")
         elif isinstance(arm, tree.Arm):

@@ -1,6 +1,6 @@
 """What each rule of the grammar builds: nodes of the tree, from the tokens and nodes below it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,14 +25,20 @@ class Mistake(Exception):
 class Builder(Transformer_NonRecursive[Any, Any]):
     """Called by the parser rule by rule, from the bottom up; each rule with what is below it.
 
-    `line` is the place of the line that is being parsed; `hole` parses a hole of a text.
+    `line` is the place of the line that is being parsed; `holes` has the expressions in its texts
+    by the places of their braces.
     """
 
-    def __init__(self, source: Source, hole: Callable[[Hole], Expr]) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__(visit_tokens=False)
         self._source = source
-        self._hole = hole
         self.line = tree.NOWHERE
+        self.holes: dict[int, Expr] = {}
+
+    def begin(self, line: Span) -> None:
+        """Another line is next."""
+        self.line = line
+        self.holes = {}
 
     def _span(self, token: Token) -> Span:
         return self._source.span(token.start_pos)
@@ -58,7 +64,7 @@ class Builder(Transformer_NonRecursive[Any, Any]):
     def string(self, items: Sequence[Token]) -> Expr:
         value = items[0].value
         assert isinstance(value, StringToken), "the scanner makes strings"
-        parts = tuple(self._hole(p) if isinstance(p, Hole) else p for p in value.parts)
+        parts = tuple(self.holes[p.at] if isinstance(p, Hole) else p for p in value.parts)
         return tree.Template(parts, value.raw, value.triple, span=self._span(items[0]))
 
     def attribute(self, items: Sequence[Any]) -> Expr:
@@ -77,21 +83,24 @@ class Builder(Transformer_NonRecursive[Any, Any]):
         return tree.ListOf(_present(items[1:]), span=self._span(items[0]))
 
     def map(self, items: Sequence[Any]) -> Expr:
-        entries: tuple[tuple[str, Expr], ...] = _present(items[1:])
+        entries: tuple[tuple[Span, str, Expr, bool], ...] = _present(items[1:])
         seen: set[str] = set()
-        for key, value in entries:
+        for span, key, _, _ in entries:
             if key in seen:
-                raise Mistake(value.span, f"the key {key!r} is there twice")
+                raise Mistake(span, f"the key {key!r} is there twice")
             seen.add(key)
-        return tree.MapOf(entries, span=self._span(items[0]))
+        found = tuple((key, value) for _, key, value, _ in entries)
+        quoted = bool(entries) and all(quoted for *_, quoted in entries)
+        return tree.MapOf(found, quoted, span=self._span(items[0]))
 
-    def entry(self, items: Sequence[Any]) -> tuple[str, Expr]:
-        key, value = (*items, None)[:2]
+    def entry(self, items: Sequence[Any]) -> tuple[Span, str, Expr, bool]:
+        key, value = items
         if isinstance(key, Token):
-            return _word(key), value or tree.Name(_word(key), span=self._span(key))
+            span = self._span(key)
+            return span, _word(key), value or tree.Name(_word(key), span=span), False
         if not all(isinstance(part, str) for part in key.parts):
             raise Mistake(key.span, "a key is a plain text, without braces")
-        return "".join(key.parts), value
+        return key.span, "".join(key.parts), value, True
 
     def comprehension(self, items: Sequence[Any]) -> Expr:
         bracket, item, target, source, condition = items
@@ -172,12 +181,11 @@ class Builder(Transformer_NonRecursive[Any, Any]):
         return items[0]
 
     def gen_head(self, items: Sequence[Any]) -> tree.Gen:
-        name, kind, settings = items
-        return tree.Gen(_word(name), kind, settings or (), span=self._span(name))
-
-    def type(self, items: Sequence[Any]) -> tree.TypeOf:
-        name, argument = items
-        return tree.TypeOf(_word(name), argument, span=self._span(name))
+        name, kind, argument, settings = items
+        type = None
+        if kind is not None:
+            type = tree.TypeOf(_word(kind), argument, span=self._span(kind))
+        return tree.Gen(_word(name), type, settings or (), span=self._span(name))
 
     def settings(self, items: Sequence[Setting | None]) -> tuple[Setting, ...]:
         found: tuple[Setting, ...] = _present(items)
@@ -190,7 +198,8 @@ class Builder(Transformer_NonRecursive[Any, Any]):
 
     def select(self, items: Sequence[Any]) -> tree.Select:
         name, options, settings = items
-        if isinstance(options, tree.Function) and options.named and not options.arguments:
+        plain = isinstance(options, tree.Function) and not options.arguments and settings is None
+        if plain and options.named:
             self._no_twins(options.named)
             options, settings = tree.Name(options.name, span=options.span), options.named
         return tree.Select(_word(name), options, settings or (), span=self._span(name))

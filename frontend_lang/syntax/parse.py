@@ -1,6 +1,6 @@
 """Lines to statements: each line is parsed on its own, so that one mistake hides no other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -10,14 +10,14 @@ from lark import Lark
 from lark.exceptions import UnexpectedToken, VisitError
 from lark.lexer import Lexer
 
-from ramet.errors import near_miss
+from ramet.errors import Span, near_miss
 from ramet.limits import Limits
 from ramet.syntax import tree
 from ramet.syntax.build import Builder, Mistake
 from ramet.syntax.expected import expected
 from ramet.syntax.source import Source
 from ramet.syntax.tokens import STATEMENTS, Hole, Line, Token
-from ramet.syntax.tree import Expr, Statement, Trivia
+from ramet.syntax.tree import Statement, Trivia
 
 
 class _Tokens(Lexer):
@@ -25,7 +25,7 @@ class _Tokens(Lexer):
 
     def __init__(self, conf: object) -> None: ...
 
-    def lex(self, data: Any) -> Iterator[Any]:
+    def lex(self, data: Any) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return iter(data)
 
 
@@ -49,32 +49,49 @@ class Reader:
     def __init__(self, source: Source, limits: Limits) -> None:
         self._source = source
         self._limits = limits
-        self._builder = Builder(source, self._hole)
+        self._builder = Builder(source)
 
     def read(self, line: Line) -> Read:
         """The statement that the line is; `Broken` if there is a mistake in it."""
-        span = self._builder.line = self._source.span(line.tokens[0].start_pos)
-        try:
-            self._check_beginning(line.tokens[0])
-            statement = cast("Statement", self._parse(line.tokens, "line"))
-            self._check_depth(statement)
-            trivia = Trivia(line.lead, line.tail, line.gap)
-            return Read(line.indent, replace(statement, trivia=trivia))
-        except Mistake as mistake:
-            self._source.mistake(mistake.span, mistake.message)
+        span = self._source.span(line.at)
+        trivia = Trivia(line.lead, line.tail, line.gap)
+        statement = None if line.broken else self._statement(line, span)
+        if statement is None:
             names = [str(token.value) for token in line.tokens if token.type == "NAME"]
             return Read(line.indent, tree.Broken(tuple(names), span=span))
+        self._check_depth(statement, line.depth)
+        return Read(line.indent, replace(statement, trivia=trivia))
 
-    def _hole(self, hole: Hole) -> Expr:
-        return cast("Expr", self._parse(hole.tokens, "expr", hole))
+    def _statement(self, line: Line, span: Span) -> Statement | None:
+        """None if there are mistakes: one in each hole, and one outside of them."""
+        self._builder.begin(span)
+        before = len(self._source.diagnostics)
+        for hole in line.holes:
+            self._note_mistake(self._hole, hole)
+        self._note_mistake(self._check_beginning, line.tokens)
+        if len(self._source.diagnostics) > before and line.tokens[0].type == "NAME":
+            return None  # no statement begins so: nothing can be said of the rest
+        statement = self._note_mistake(self._parse, line.tokens, "line")
+        return statement if len(self._source.diagnostics) == before else None
 
-    def _parse(self, tokens: Sequence[Token], start: str, hole: Hole | None = None) -> object:
+    def _note_mistake(self, read: Callable[..., Any], *of: object) -> Any:
+        try:
+            return read(*of)
+        except Mistake as mistake:
+            self._source.mistake(mistake.span, mistake.message)
+            return None
+
+    def _hole(self, hole: Hole) -> None:
+        self._builder.holes[hole.at] = tree.Literal(None)
+        self._builder.holes[hole.at] = self._parse(hole.tokens, "expr", in_hole=True)
+
+    def _parse(self, tokens: Sequence[Token], start: str, *, in_hole: bool = False) -> Any:
         try:
             parsed = _grammar().parse(cast("Any", tokens), start=start)
         except UnexpectedToken as error:
             found = cast("Token", error.token)
             at_end = found.type == "$END"
-            message = expected(error.accepts, None if at_end else found, tokens, hole is not None)
+            message = expected(error.accepts, None if at_end else found, tokens, in_hole)
             at = tokens[-1].end_pos if at_end else found.start_pos
             raise Mistake(self._source.span(at), message) from None
         try:
@@ -82,18 +99,18 @@ class Reader:
         except VisitError as error:
             raise error.orig_exc from None
 
-    def _check_beginning(self, first: Token) -> None:
-        if first.type == "STRING" or str(first.value) in STATEMENTS:
+    def _check_beginning(self, tokens: Sequence[Token]) -> None:
+        first, word = tokens[0], str(tokens[0].value)
+        if first.type == "STRING" or word in STATEMENTS:
             return
-        span = self._source.span(first.start_pos)
-        word = str(first.value)
         hint = _HINTS.get(word) or near_miss(word, STATEMENTS)
-        raise Mistake(span, f"no statement begins with {word!r}{hint}")
+        raise Mistake(
+            self._source.span(first.start_pos), f"no statement begins with {word!r}{hint}"
+        )
 
-    def _check_depth(self, statement: Statement) -> None:
-        for node, depth in tree.walk(statement):
-            if depth > self._limits.nesting:
-                self._limits.hold("nesting", depth, node.span)
+    def _check_depth(self, statement: Statement, blocks: int) -> None:
+        for node, depth in tree.walk(statement, blocks):
+            self._limits.hold("nesting", depth, node.span)
 
 
 _HINTS = {

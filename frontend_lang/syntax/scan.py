@@ -6,7 +6,6 @@ the others go on, so that all mistakes of a source are found in one go.
 
 import re
 
-from ramet.errors import SourceError
 from ramet.limits import Limits
 from ramet.syntax.nesting import Nesting
 from ramet.syntax.source import Source
@@ -25,27 +24,21 @@ _TOKEN = re.compile(
     | (?P<mark>{_MARK})""",
     re.VERBOSE,
 )
-_FOREIGN = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_FOREIGN = re.compile("^\ufeff|[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_BLANKS = re.compile(r"[ \t]*")
+_VALUE_ENDS = ("NAME", "STRING", "RPAR", "RSQB", "RBRACE")
 # Begins a statement, and can hardly begin a line inside brackets.
 _BEGINS = re.compile(
     r"( *)(?:assistant|call|elif|extend|fork|gen|keep|let|program|return|score|select|system|user"
     r"|while)\b[^\n]*"
 )
+_BEGINS_ANYTHING = re.compile(r"( *)[^\s#)\]}]")
 _PLAIN = {quote: re.compile(rf"[^{quote}\\{{}}\n]+") for quote in "\"'"}
 _SIMPLE_ESCAPES = {
     "n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", "'": "'", '"': '"', "\n": "",
 }  # fmt: skip
 _HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
-_HEX = re.compile("[0-9a-fA-F]*")
-
-
-class _Unclosed(Exception):
-    """A bracket or a text without an end: where the line is left, and where the next begins."""
-
-    def __init__(self, at: int, message: str, resume: int) -> None:
-        self.at = at
-        self.message = message
-        self.resume = resume
+_HEX = re.compile("[0-9a-fA-F]+")
 
 
 def scan(source: Source, limits: Limits) -> Scanned:
@@ -138,11 +131,8 @@ class _Scanner:
         self.line = Line(begin, indent, self.nesting.blocks, lead=tuple(lead), gap=gap)
         if "\t" in self.text[self.text.rfind("\n", 0, begin) + 1 : begin]:
             self._mistake(begin, "a line is indented with blanks, not with tabs")
-        try:
-            self._tokens(self.line.tokens, None)
-        except _Unclosed as unclosed:
-            self._mistake(unclosed.at, unclosed.message)
-            self.at = unclosed.resume
+        self._tokens(self.line.tokens, None)
+        self.at += 1
         contextual(self.line.tokens)
         return self.line
 
@@ -156,19 +146,12 @@ class _Scanner:
                 self.at += 1
                 continue
             kind, begin, value = found.lastgroup, self.at, found.group()
-            if kind == "newline":
-                if hole is not None:
-                    raise self._open_hole(hole)
-                if not open_brackets:
-                    self.at = found.end()
-                    return
-                self._check_bracket_goes_on(open_brackets[-1][1])
-            elif kind == "comment":
-                self._comment(begin, value.rstrip(), bool(open_brackets), hole)
-            elif kind == "string":
+            if kind == "newline" and (hole is not None or not self._goes_on(open_brackets)):
+                break
+            if kind == "string":
                 tokens.append(self._string(value))
                 continue
-            elif kind == "mark":
+            if kind == "mark":
                 if value == "}" and hole is not None and not open_brackets:
                     return
                 self._mark(value, open_brackets, tokens)
@@ -176,12 +159,26 @@ class _Scanner:
                 self._word(word(value, begin), tokens)
             elif kind == "number":
                 self._word(number(value, begin), tokens)
+            elif kind == "comment":
+                self._comment(begin, value.rstrip(), bool(open_brackets), hole)
             self.at = found.end()
         if hole is not None:
-            raise self._open_hole(hole)
-        if open_brackets:
+            self._mistake(hole, "the '{' is never closed; write {{ for a brace")
+        elif open_brackets:
             mark, at = open_brackets[-1]
-            raise _Unclosed(at, f"{mark!r} is never closed", len(self.text))
+            self._mistake(at, f"{mark!r} is never closed")
+        for _ in open_brackets:
+            self.nesting.close()
+
+    def _goes_on(self, open_brackets: list[tuple[str, int]]) -> bool:
+        """Whether the logical line does, behind this line end.
+
+        A bracket was forgotten if a statement begins there, no further right than the line itself.
+        """
+        if not open_brackets:
+            return False
+        begins = (_BEGINS_ANYTHING if self.line.broken else _BEGINS).match(self.text, self.at + 1)
+        return begins is None or len(begins.group(1)) > self.line.indent
 
     def _comment(self, at: int, comment: str, in_bracket: bool, hole: int | None) -> None:
         if hole is not None:
@@ -216,28 +213,13 @@ class _Scanner:
             return False
         opened, _ = open_brackets[-1]
         if _CLOSERS[opened] != mark:
-            self._mistake(
-                self.at, f"{mark!r} closes {opened!r}; {_CLOSERS[opened]!r} is needed"
-            )
+            self._mistake(self.at, f"{mark!r} closes {opened!r}; {_CLOSERS[opened]!r} is needed")
         while open_brackets:
             self.nesting.close()
             opened, _ = open_brackets.pop()
             if _CLOSERS[opened] == mark or not any(_CLOSERS[o] == mark for o, _ in open_brackets):
                 break
         return True
-
-    def _check_bracket_goes_on(self, opened: int) -> None:
-        """A line that begins a statement, no further right: the bracket was forgotten."""
-        begins = _BEGINS.match(self.text, self.at + 1)
-        if begins is not None and len(begins.group(1)) <= self.line.indent:
-            raise _Unclosed(opened, f"{self.text[opened]!r} is never closed", self.at + 1)
-
-    def _open_hole(self, at: int) -> _Unclosed:
-        return _Unclosed(
-            at,
-            "the '{' is never closed; write {{ for a brace",
-            self.source.end_of_line(at) + 1,
-        )
 
     # -- strings
 
@@ -251,11 +233,12 @@ class _Scanner:
 
     def _raw(self, begin: int, quotes: str) -> list[str | Hole]:
         end = self.text.find(quotes, self.at)
-        line_end = len(self.text) if len(quotes) == 3 else self.source.end_of_line(self.at)
-        if not 0 <= end < line_end:
-            raise self._unclosed(begin, quotes)
-        text = self.text[self.at : end]
-        self.at = end + len(quotes)
+        most = len(self.text) if len(quotes) == 3 else self.source.end_of_line(self.at)
+        closed = 0 <= end < most
+        text = self.text[self.at : end if closed else most]
+        self.at += len(text) + len(quotes) * closed
+        if not closed:
+            self._unclosed(begin, quotes)
         return [text] if text else []
 
     def _parts(self, begin: int, quotes: str) -> list[str | Hole]:
@@ -267,9 +250,11 @@ class _Scanner:
                 texts.append(found.group())
                 self.at = found.end()
             if self.text.startswith(quotes, self.at):
+                self.at += len(quotes)
                 break
             if self.at >= len(self.text) or (self.text[self.at] == "\n" and not triple):
-                raise self._unclosed(begin, quotes)
+                self._unclosed(begin, quotes)
+                break
             if self.text.startswith("{", self.at) and not self.text.startswith("{{", self.at):
                 if texts:
                     parts.append("".join(texts))
@@ -277,56 +262,51 @@ class _Scanner:
                 parts.append(self._hole())
             else:
                 texts.append(self._character())
-        self.at += len(quotes)
         return [*parts, "".join(texts)] if texts else parts
+
+    def _unclosed(self, begin: int, quotes: str) -> None:
+        self._mistake(begin, f"the text is never closed; {quotes} is needed")
+
+    def _hole(self) -> Hole:
+        hole = Hole([], self.at)
+        self.nesting.open(hole.at)
+        self.at += 1
+        self._tokens(hole.tokens, hole.at)
+        if not hole.tokens:
+            self._mistake(hole.at, "nothing stands between the braces; write {{}} for two braces")
+        if self.text.startswith("}", self.at):
+            self.at += 1
+        self.nesting.close()
+        self.line.holes.append(hole)
+        return hole
 
     def _character(self) -> str:
         """A quote or a line end inside a triple string, an escape, or a doubled brace."""
-        character = self.text[self.at]
-        if character == "\\":
-            return self._escape()
-        if character in "{}":
-            if not self.text.startswith(character * 2, self.at):
-                raise _Wrong(self.at, "a single '}' in a text; write }} for a brace")
-            self.at += 1
+        begin, character = self.at, self.text[self.at]
         self.at += 1
+        if character == "\\":
+            return self._escape(begin)
+        if character in "{}":
+            if self.text.startswith(character, self.at):
+                self.at += 1
+            else:
+                self._mistake(begin, "a single '}' in a text; write }} for a brace")
         return character
 
-    def _hole(self) -> Hole:
-        begin = self.at
-        self._deeper(begin)
-        self.at += 1
-        tokens, _ = self._tokens(begin)
-        if not tokens:
-            raise _Wrong(begin, "nothing stands between the braces; write {{}} for two braces")
-        self.at += 1
-        self.depth -= 1
-        return Hole(tokens, begin)
-
-    def _escape(self) -> str:
-        begin = self.at
-        letter = self.text[begin + 1 : begin + 2]
-        self.at += 2
-        if letter in _SIMPLE_ESCAPES and letter:
+    def _escape(self, begin: int) -> str:
+        letter = self.text[self.at : self.at + 1]
+        if letter and letter in _SIMPLE_ESCAPES:
+            self.at += 1
             return _SIMPLE_ESCAPES[letter]
-        if letter not in _HEX_ESCAPES or not letter:
-            raise _Wrong(
-                begin, f"no escape {self.text[begin : begin + 2]!r}; write \\\\ for a backslash"
-            )
-        digits = self.text[self.at : self.at + _HEX_ESCAPES[letter]]
-        self.at += len(digits)
-        found = _HEX.match(digits)
-        whole = found is not None and found.end() == _HEX_ESCAPES[letter]
-        code = int(digits, 16) if whole else -1
+        if not letter or letter not in _HEX_ESCAPES:
+            self._mistake(begin, f"no escape '\\{letter}'; write \\\\ for a backslash")
+            return ""
+        length = _HEX_ESCAPES[letter]
+        digits = self.text[self.at + 1 : self.at + 1 + length]
+        code = int(digits, 16) if _HEX.fullmatch(digits) and len(digits) == length else -1
         if not 0 <= code < 0x110000 or 0xD800 <= code < 0xE000:
-            raise _Wrong(begin, f"\\{letter}{digits} is no character")
+            shown = self.text[begin : self.at + 1 + length].split("\n")[0]
+            self._mistake(begin, f"{shown!r} is no character".replace("\\\\", "\\"))
+            return ""
+        self.at += 1 + length
         return chr(code)
-
-    def _unclosed(self, begin: int, quotes: str) -> _Wrong:
-        triple = len(quotes) == 3
-        self.at = begin
-        return _Wrong(
-            begin,
-            f"the text is never closed; {quotes} is needed",
-            len(self.text) if triple else None,
-        )

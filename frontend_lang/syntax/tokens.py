@@ -41,13 +41,20 @@ class Hole:
 
 @dataclass(slots=True)
 class Line:
-    """A logical line: it ends where no bracket and no string is open."""
+    """A logical line: it ends where no bracket and no string is open.
 
+    Comments are with their `#`; the blank lines between those in `lead` are empty strings.
+    """
+
+    at: int  # where its first token begins
     indent: int  # blanks before it
-    tokens: list[Token]
-    lead: tuple[str, ...] = ()  # comments on lines of their own before it
+    depth: int  # blocks around it
+    tokens: list[Token] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)  # of all its texts, the inner ones first
+    lead: tuple[str, ...] = ()  # comments on lines of their own before it, or inside brackets
     tail: str = ""  # the comment behind it
     gap: bool = False  # whether a blank line comes before it, or before its comments
+    broken: bool = False  # whether a mistake was found in it
 
 
 @dataclass(slots=True)

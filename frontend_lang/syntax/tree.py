@@ -25,14 +25,19 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Literal(Tree):
+class Expression(Tree):
+    """What all expressions have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Expression):
     """A number, true, false or none."""
 
     value: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Template(Tree):
+class Template(Expression):
     """A text, with expressions in it."""
 
     parts: "tuple[str | Expr, ...]"
@@ -41,24 +46,24 @@ class Template(Tree):
 
 
 @dataclass(frozen=True, slots=True)
-class Name(Tree):
+class Name(Expression):
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Attribute(Tree):
+class Attribute(Expression):
     of: "Expr"
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Index(Tree):
+class Index(Expression):
     of: "Expr"
     key: "Expr"
 
 
 @dataclass(frozen=True, slots=True)
-class Slice(Tree):
+class Slice(Expression):
     of: "Expr"
     start: "Expr | None"
     stop: "Expr | None"
@@ -66,19 +71,20 @@ class Slice(Tree):
 
 
 @dataclass(frozen=True, slots=True)
-class ListOf(Tree):
+class ListOf(Expression):
     items: "tuple[Expr, ...]"
 
 
 @dataclass(frozen=True, slots=True)
-class MapOf(Tree):
+class MapOf(Expression):
     """`{answer}` is short for `{answer: answer}`; a key is always a text."""
 
     items: "tuple[tuple[str, Expr], ...]"
+    quoted: bool = field(default=False, compare=False, repr=False)  # whether all keys are in quotes
 
 
 @dataclass(frozen=True, slots=True)
-class Comprehension(Tree):
+class Comprehension(Expression):
     item: "Expr"
     targets: tuple[str, ...]
     source: "Expr"
@@ -86,7 +92,7 @@ class Comprehension(Tree):
 
 
 @dataclass(frozen=True, slots=True)
-class Function(Tree):
+class Function(Expression):
     """A function of the language, called; none takes named arguments."""
 
     name: str
@@ -95,18 +101,18 @@ class Function(Tree):
 
 
 @dataclass(frozen=True, slots=True)
-class Signed(Tree):
+class Signed(Expression):
     sign: str  # "+" or "-"
     of: "Expr"
 
 
 @dataclass(frozen=True, slots=True)
-class Not(Tree):
+class Not(Expression):
     of: "Expr"
 
 
 @dataclass(frozen=True, slots=True)
-class Chain(Tree):
+class Chain(Expression):
     """`a + b - c`, or `a * b / c`: from left to right."""
 
     first: "Expr"
@@ -114,7 +120,7 @@ class Chain(Tree):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison(Tree):
+class Comparison(Expression):
     """`a < b <= c`: each with its neighbour, as in Python."""
 
     first: "Expr"
@@ -122,7 +128,7 @@ class Comparison(Tree):
 
 
 @dataclass(frozen=True, slots=True)
-class Logic(Tree):
+class Logic(Expression):
     """`a and b and c`, or the same with `or`: the first operand that decides."""
 
     word: str
@@ -130,7 +136,7 @@ class Logic(Tree):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Tree):
+class Choice(Expression):
     """`a if condition else b`."""
 
     then: "Expr"
@@ -165,7 +171,7 @@ Expr: TypeAlias = (
 class Trivia:
     """What stands around a statement and means nothing."""
 
-    lead: tuple[str, ...] = ()
+    lead: tuple[str, ...] = ()  # comments; a blank line between them is an empty string
     tail: str = ""
     gap: bool = False  # a blank line before
 
@@ -348,10 +354,14 @@ def children(tree: Any) -> Iterator[Tree]:
                 found += item
 
 
-def walk(tree: Any) -> Iterator[tuple[Tree, int]]:
-    """Every node under and with this one, each with its depth; without recursion."""
-    left = [(tree, 1)]
+def walk(tree: Any, depth: int = 0) -> Iterator[tuple[Tree, int]]:
+    """Every node under and with this one, and in how many expressions it stands.
+
+    Without recursion; `depth` is that of the node itself.
+    """
+    left = [(tree, depth)]
     while left:
         node, depth = left.pop()
         yield node, depth
-        left += [(child, depth + 1) for child in children(node)]
+        inner = depth + isinstance(node, Expression)
+        left += [(child, inner) for child in children(node)]

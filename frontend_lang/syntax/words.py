@@ -30,12 +30,10 @@ def contextual(tokens: list[Token]) -> None:
     if first not in STATEMENTS:
         return
     tokens[0].type = first.upper()
-    within = WITHIN.get(first)
-    if within is None:
-        return
+    within = WITHIN.get(first, ())
     depth = 0
-    for at, token in enumerate(tokens[1:], 1):
+    for at, token in enumerate(tokens[1:] if within else (), 1):
         depth += (token.type in _OPENING) - (token.type in _CLOSING)
-        if depth == 0 and token.type == "NAME" and token.value in within:
-            if token.value != "gen" or at == 1:
-                token.type = str(token.value).upper()
+        taken = token.type == "NAME" and token.value in within
+        if depth == 0 and taken and (token.value != "gen" or at == 1):
+            token.type = str(token.value).upper()
