@@ -1,0 +1,1 @@
+"""Faces under which programs written for other runtimes run on this one."""

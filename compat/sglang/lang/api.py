@@ -1,0 +1,3 @@
+"""SGLang's name for `ramet.compat.sglang.api`."""
+
+from ramet.compat.sglang.api import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""SGLang's name for `ramet.compat.sglang.choices`."""
+
+from ramet.compat.sglang.choices import *  # noqa: F403

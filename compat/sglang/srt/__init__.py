@@ -1,0 +1,1 @@
+"""Names of SGLang that programs import from here."""
