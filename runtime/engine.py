@@ -14,6 +14,7 @@ from ramet import default
 from ramet.errors import ArgumentError
 from ramet.expressions import gen
 from ramet.graph import Graph
+from ramet.passes import fill
 from ramet.program import Program
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.config import EngineConfig
@@ -26,6 +27,7 @@ from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
 from ramet.runtime.tokenizer import Tokenizer
 from ramet.state import State
+from ramet.verify import verify
 
 AnyProgram = Program[..., Any] | Graph
 
@@ -96,6 +98,7 @@ class Engine:
         *,
         concurrency: int = 64,
         progress: bool = False,
+        on_outcome: Callable[[int, Finished | Exception], None] | None = None,
     ) -> list[Finished | Exception]:
         """Run once for each mapping of arguments, together; the results are in the same order.
 
@@ -105,9 +108,10 @@ class Engine:
         Args:
             concurrency: most programs under way at once.
             progress: show a bar.
+            on_outcome: is told each item's number and outcome, as soon as it is over.
         """
         with self._lock:
-            return self._batch(program, arguments, concurrency, progress)
+            return self._batch(program, arguments, concurrency, progress, on_outcome)
 
     def _batch(
         self,
@@ -115,8 +119,15 @@ class Engine:
         arguments: Sequence[Mapping[str, Any]],
         concurrency: int,
         progress: bool,
+        on_outcome: Callable[[int, Finished | Exception], None] | None,
     ) -> list[Finished | Exception]:
         outcomes: list[Finished | Exception | None] = [None] * len(arguments)
+
+        def over(at: int, outcome: Finished | Exception) -> None:
+            outcomes[at] = outcome
+            if on_outcome is not None:
+                on_outcome(at, outcome)
+
         waiting = deque(enumerate(arguments))
         ahead = Lookahead(self.core, self._chat, program, max(1, concurrency))
         active: dict[Run, int] = {}
@@ -131,11 +142,11 @@ class Engine:
                             bound = bound_arguments(program, (), item)
                             active[self.start(program, bound, item=at)] = at
                         except Exception as error:
-                            outcomes[at] = error
+                            over(at, error)
                     ahead.look(waiting)
                     self.round(list(active))
                     for run in [run for run in active if run.done]:
-                        outcomes[active.pop(run)] = run.outcome()
+                        over(active.pop(run), run.outcome())
                     bar.update(task, completed=sum(outcome is not None for outcome in outcomes))
         finally:
             ahead.close()
@@ -186,11 +197,12 @@ class Engine:
         return Run(
             self.core,
             self._chat,
-            program,
+            _filled(program, arguments),
             arguments,
             seed=(self.config.seed if seed is None else seed) + item,
             on_event=on_event,
             variables=variables,
+            limits=self.config.limits,
         )
 
     def _drive(self, runs: Sequence[Run]) -> None:
@@ -305,10 +317,18 @@ class Stream(Iterator[Event]):
             self._engine.abandon(self._run)
 
 
+def _filled(program: AnyProgram, arguments: Mapping[str, Any]) -> AnyProgram:
+    """A graph has no inputs left when it runs; `GraphError`, `ArgumentError` as `fill`."""
+    if isinstance(program, Program) or not (arguments or program.inputs):
+        return program
+    verify(program)
+    return fill(program, arguments)
+
+
 def bound_arguments(
     program: AnyProgram, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """The arguments by name, checked; a request graph takes none."""
+    """The arguments by name; a program checks them here, a request graph where it is filled."""
     if isinstance(program, Program):
         return program.bind_arguments(*args, **kwargs)
     if not isinstance(program, Graph):
@@ -316,6 +336,6 @@ def bound_arguments(
             f"{program!r} is neither a program nor a request graph; "
             "is a function missing its @ramet.program?"
         )
-    if args or kwargs:
-        raise ArgumentError("a request graph has its arguments filled in and takes none")
-    return {}
+    if args:
+        raise ArgumentError("a request graph takes its arguments by name")
+    return kwargs

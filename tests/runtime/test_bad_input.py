@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import ramet
+from ramet.nodes import Gen, Input, Ref, Root, Text
 from ramet.params import SamplingParams
 from ramet.runtime import Engine, EngineConfig, EngineError
 from ramet.runtime.core import EngineCore
@@ -331,11 +332,20 @@ def test_wrong_arguments(toy_engine: ToyEngine) -> None:
     assert all_back(engine.core)
 
 
-def test_a_graph_takes_no_arguments(toy_engine: ToyEngine) -> None:
+def test_a_graph_takes_the_arguments_that_it_has_inputs_for(toy_engine: ToyEngine) -> None:
     engine = toy_engine()
     graph = plain.trace(text="abc")
-    with pytest.raises(TypeError, match="has its arguments filled in"):
+    eight = SamplingParams(max_tokens=8, ignore_eos=True)
+    nodes = (Root(), Input("text"), Text(0, (Ref(1),)), Gen(2, "x", eight))
+    open_graph = ramet.Graph("open", nodes, Ref(3))
+    with pytest.raises(TypeError, match="no input 'text'"):
         engine.run(graph, text="abc")
+    with pytest.raises(TypeError, match="takes its arguments by name"):
+        engine.run(graph, "abc")
+    with pytest.raises(TypeError, match="'text' is missing"):
+        engine.run(open_graph)
+    words = toy_words(engine.tokenizer, "abc", 8)
+    assert engine.run(open_graph, text="abc").value == words
     assert engine.run(graph).value == toy_words(engine.tokenizer, "abc", 8)
 
 
