@@ -1,7 +1,7 @@
 """The trunk: turns request graphs into batches over the block cache and runs the model.
 
-What is exported is imported when it is first asked for: the command line lives in here too, and most
-of it starts without torch.
+What is exported is imported when it is first asked for: the command line lives in here too, and
+most of it starts without torch.
 """
 
 from importlib import import_module

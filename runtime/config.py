@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ramet.limits import Limits
@@ -28,7 +28,7 @@ class EngineConfig:
     max_sequences: int = 256  # most sequences in a step
     max_context: int | None = None  # lower than the model's own context, if set
     seed: int = 0  # of programs that set none
-    limits: Limits = Limits()  # of one run
+    limits: Limits = field(default_factory=Limits)  # of one run
     cache_dir: Path | None = None  # converted models; None: $RAMET_CACHE or ~/.cache/ramet
 
     def __post_init__(self) -> None:
