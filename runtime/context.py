@@ -58,12 +58,12 @@ class Context:
     """What a state has so far, and the nodes it still has to run."""
 
     conversation: Conversation
-    path: str = ""  # its place among the forks: "/2.0" is branch 0 of the fork at step 2
+    path: str = ""  # its place among the forks: "/2.0" is branch 0 of its second draw or fork
     sequence: Sequence | None = None
     pending: list[Piece] = field(default_factory=list)  # text not yet turned into tokens
     turn: str = ""  # text of the open turn
     queue: deque[tuple[int, Node]] = field(default_factory=deque)
-    steps: int = 0  # nodes taken from the queue
+    steps: int = 0  # draws and forks so far
     process: Process | None = None  # set when the state starts to run
     waits: Wait | None = None
     missing: int = 0  # tasks it still waits for

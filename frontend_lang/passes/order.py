@@ -1,8 +1,8 @@
 """The canonical order of the nodes: graphs that only differ in who was recorded first become equal.
 
-The place of a node is its place in the tree of states: after a node come its branches one after the
-other, each with all under it, then what is called there, then what goes on from it. The order is the
-one by place, but for nodes that have to wait for another: those come as soon as they may.
+The place of a node is its place in the tree of states: after a node come its branches one after
+the other, each with all under it, then what is called there, then what goes on from it. The order
+is the one by place, but for nodes that have to wait for another: those come as soon as they may.
 """
 
 from collections import defaultdict

@@ -1,7 +1,7 @@
-"""What all graphs of a batch begin with. Knows text and turns; how many tokens that is, nobody here."""
+"""What all graphs of a batch begin with. Knows text and turns, and no tokens."""
 
-import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from ramet.graph import Graph
@@ -52,20 +52,26 @@ def _leading(graph: Graph) -> list[_Item]:
 def _common(rows: Sequence[Sequence[_Item]]) -> list[_Item]:
     found: list[_Item] = []
     for items in zip(*rows, strict=False):
-        texts = [item for item in items if isinstance(item, str)]
-        if len(texts) == len(items):
-            common = os.path.commonprefix(texts)
-            found += [common] if common else []
-            if any(text != common for text in texts):
+        first = items[0]
+        if isinstance(first, str):
+            texts = [item if isinstance(item, str) else "" for item in items]
+            shared = _common_text(texts)
+            found += [shared] if shared else []
+            if any(text != shared for text in texts):
                 return found
-        elif (
-            texts
-            or len({(type(item), item.role) for item in items if not isinstance(item, str)}) > 1
-        ):
-            return found
+        elif all(item == replace(first, state=getattr(item, "state", 0)) for item in items):
+            found.append(first)
         else:
-            found.append(items[0])
+            return found
     return found
+
+
+def _common_text(texts: Sequence[str]) -> str:
+    low, high = min(texts), max(texts)  # what these two share, all between them share
+    for at, letter in enumerate(low):
+        if letter != high[at]:
+            return low[:at]
+    return low
 
 
 def _nodes(row: Sequence[_Item]) -> tuple[Leading, ...]:

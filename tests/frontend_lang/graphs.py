@@ -1,6 +1,6 @@
 """Legal graphs of every shape, drawn at random."""
 
-from typing import Any
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ from ramet.nodes import (
     MapOf,
     Node,
     Open,
+    Part,
     Ref,
     Result,
     Sample,
@@ -34,123 +35,162 @@ from ramet.params import SamplingParams
 from ramet.recorder import GraphRecorder
 from ramet.types import Type
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
-names = st.sampled_from(["a", "b", "answer", "é"])
-spans = st.none() | st.builds(Span, texts, st.integers(1, 99), st.integers(1, 99))
-seeds = st.none() | st.integers(0, 9)
-types = st.none() | st.sampled_from([Type("int"), Type("regex", "a+"), Type("json", "{}")])
-params = st.builds(
-    SamplingParams,
-    max_tokens=st.integers(10, 90),
-    temperature=st.floats(0.1, 2),
-    n=st.integers(1, 3),
-    stop=st.lists(texts, max_size=2),
-    logit_bias=st.dictionaries(st.integers(0, 9), st.floats(-1, 1), max_size=2),
-    seed=seeds,
-)
-beams = st.builds(SamplingParams, beams=st.integers(2, 4), length_penalty=st.floats(-1, 1))
-short = st.builds(
-    SamplingParams,
-    max_tokens=st.integers(1, 4),
-    temperature=st.just(0.0) | st.floats(0.5, 2),
-    ignore_eos=st.just(True),
-    seed=seeds,
-)
+LETTERS = 'ab \n"\\%{é€😀\u0301\u2028\x00\ufffe'
+NAMES = ("a", "b", "answer", "é")
+KINDS = (Text, Text, Text, Open, Close, Gen, Gen, Select, Score, Fork, Fork, Sample, Keep, Call)
 
 
-@st.composite
-def graphs(draw: st.DrawFn, size: int = 10, runs: bool = False) -> Graph:
-    """A legal graph: steps after random ends of states, refused ones left out.
+def graphs(size: int = 10, runs: bool = False) -> st.SearchStrategy[Graph]:
+    """Legal graphs of at most that many steps; a smaller one is the beginning of a larger.
 
     One that `runs` needs nothing but an engine: no inputs, some text before every draw, and little
     to generate.
     """
-    recorder = GraphRecorder()
-    ends, bound = [0], list[int]()
-    if runs:
-        ends[0] = recorder.add(Text(0, ("a",)))
-    else:
-        takes = st.dictionaries(names, st.sampled_from(TYPES), max_size=2)
-        bound += [recorder.add(Input(*each)) for each in draw(takes).items()]
-    for _ in range(draw(st.integers(0, size))):
-        place = draw(st.integers(0, len(ends) - 1))
-        node = draw(steps(ends[place], ends, bound, runs))
+    seeds = st.integers(0, 2**32)
+    return st.builds(lambda seed, steps: Draw(seed, runs).graph(steps), seeds, st.integers(0, size))
+
+
+class Draw:
+    """Steps after random ends of states, refused ones left out."""
+
+    def __init__(self, seed: int, runs: bool) -> None:
+        self.chance = Random(seed)
+        self.runs = runs
+        self.recorder = GraphRecorder()
+        self.ends = [0]
+        self.bound: list[int] = []
+        self.families: list[tuple[int, list[int]]] = []  # a state and its branches, in `ends`
+
+    def graph(self, steps: int) -> Graph:
+        if self.runs:
+            self.ends[0] = self.recorder.add(Text(0, ("a",)))
+        else:
+            for name in self.chance.sample(NAMES, self.chance.randrange(3)):
+                self.bound.append(self.recorder.add(Input(name, self.chance.choice(TYPES))))
+        for _ in range(steps):
+            self._step()
+        name = self._text()
+        return self.recorder.graph(name, self._result(3))
+
+    def _step(self) -> None:
+        place = self.chance.randrange(len(self.ends))
+        kind = self.chance.choice(KINDS)
+        if kind is Keep and self.families:
+            place = self.chance.choice(self.families)[0]
+        node = self._node(kind, self.ends[place])
         try:
-            at = recorder.add(node)
+            at = self.recorder.add(node)
         except GraphError:  # a turn that is open already, or is not; a branch that is no more
-            continue
+            return
         if isinstance(node, Call):
-            ends.append(recorder.add(Text(at, ("c",))) if runs else at)
-            continue
-        ends[place] = at
+            self.ends.append(self.recorder.add(Text(at, ("c",))) if self.runs else at)
+            return
+        self.ends[place] = at
         if isinstance(node, Gen | Select | Score):
-            bound.append(at)
+            self.bound.append(at)
         if isinstance(node, Fork | Sample):
-            some = draw(st.permutations(range(node.count)))[: draw(st.integers(0, 3))]
-            begun = [recorder.add(Branch(at, index)) for index in some]
-            ends += begun
-            bound += begun if isinstance(node, Sample) else []
-    return recorder.graph(draw(texts), draw(results(recorder, bound)))
+            indices = self.chance.sample(range(node.count), self.chance.randint(0, node.count))
+            begun = [self.recorder.add(Branch(at, index)) for index in indices]
+            if begun:
+                family = range(len(self.ends), len(self.ends) + len(begun))
+                self.families.append((place, list(family)))
+            self.ends += begun
+            self.bound += begun if isinstance(node, Sample) else []
 
+    def _node(self, kind: type[Node], state: int) -> Node:
+        chance, span = self.chance, self._span()
+        if kind is Text:
+            return Text(state, self._parts(), span=span)
+        if kind is Open:
+            return Open(state, chance.choice(ROLES), span=span)
+        if kind is Close:
+            role = self.recorder._ledger.role(state) or chance.choice(ROLES)
+            return Close(state, role, span=span)
+        if kind is Gen:
+            params = self._params(1 if self.runs else chance.randint(1, 3))
+            return Gen(state, chance.choice(NAMES), params, self._type(params), span=span)
+        if kind is Sample:
+            params = self._params(chance.randint(2, 3))
+            return Sample(state, chance.choice(NAMES), params, self._type(params), span=span)
+        if kind is Select:
+            options = tuple({self._text() for _ in range(chance.randint(1, 3))})
+            by, heat = chance.choice(METHODS), chance.choice([0.0, 0.7])
+            options = tuple(sorted(options))
+            return Select(state, chance.choice(NAMES), options, by, heat, self._seed(), span=span)
+        if kind is Score:
+            return Score(state, chance.choice(NAMES), self._parts(), span=span)
+        if kind is Fork:
+            return Fork(state, chance.randint(1, 3), span=span)
+        if kind is Keep:
+            families = [each for place, each in self.families if self.ends[place] == state]
+            some = chance.choice(families or [range(len(self.ends))])
+            return Keep(state, self.ends[chance.choice(some)], span=span)
+        return Call(state, self._text(), span=span)
 
-def steps(state: int, ends: list[int], bound: list[int], runs: bool) -> st.SearchStrategy[Node]:
-    at = st.just(state)
-    parts = st.lists(texts | refs(bound, None), min_size=1, max_size=3).map(tuple)
-    options = st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple)
-    methods = st.sampled_from(METHODS)
-    draws = short if runs else params | beams
-    samples = params.filter(lambda p: p.n > 1) if not runs else short.map(_twice)
-    kinds = st.none() if runs else types
-    return st.one_of(
-        st.builds(Text, at, parts, span=spans),
-        st.builds(Text, at, parts, span=spans),
-        st.builds(Open, at, st.sampled_from(ROLES), span=spans),
-        st.builds(Close, at, st.sampled_from(ROLES), span=spans),
-        st.builds(Gen, at, names, draws, kinds, span=spans),
-        st.builds(Select, at, names, options, methods, st.floats(0, 2), seeds, span=spans),
-        st.builds(Score, at, names, parts, span=spans),
-        st.builds(Fork, at, st.integers(1, 3), span=spans),
-        st.builds(Sample, at, names, samples if runs else samples | beams, kinds, span=spans),
-        st.builds(Keep, at, st.sampled_from(ends), span=spans),
-        st.builds(Call, at, texts, span=spans),
-    )
+    def _params(self, n: int) -> SamplingParams:
+        chance = self.chance
+        if self.runs:
+            heat = 1.0 if n > 1 else chance.choice([0.0, 1.5])
+            count = chance.randint(1, 4)
+            return SamplingParams(
+                max_tokens=count, temperature=heat, n=n, ignore_eos=True, seed=self._seed()
+            )
+        if chance.random() < 0.2:
+            return SamplingParams(beams=n + 1, length_penalty=chance.uniform(-1, 1))
+        return SamplingParams(
+            max_tokens=chance.randint(10, 90),
+            temperature=chance.uniform(0.1, 2),
+            n=n,
+            stop=[self._text() for _ in range(chance.randrange(3))],
+            logit_bias={token: chance.uniform(-1, 1) for token in range(chance.randrange(3))},
+            seed=self._seed(),
+        )
 
+    def _type(self, params: SamplingParams) -> Type | None:
+        types = [Type("int"), Type("bool"), Type("regex", "a+"), Type("json", "{}")]
+        some = not self.runs and params.beams == 1 and self.chance.random() < 0.4
+        return self.chance.choice(types) if some else None
 
-def _twice(params: SamplingParams) -> SamplingParams:
-    return SamplingParams.from_dict({**params.to_dict(), "n": 2, "temperature": 1.0})
+    def _seed(self) -> int | None:
+        return self.chance.choice([None, 0, 9])
 
+    def _span(self) -> Span | None:
+        chance = self.chance
+        known = chance.random() < 0.5
+        return Span(self._text(), chance.randint(1, 99), chance.randint(1, 99)) if known else None
 
-def refs(bound: list[int], *attributes: str | None) -> st.SearchStrategy[Ref]:
-    if not bound:
-        return st.nothing()
-    return st.builds(Ref, st.sampled_from(bound), st.sampled_from(attributes))
+    def _text(self) -> str:
+        return "".join(self.chance.choices(LETTERS, k=self.chance.randint(1, 5)))
 
+    def _parts(self) -> tuple[Part, ...]:
+        return tuple(self._part(self.bound) for _ in range(self.chance.randint(1, 3)))
 
-def results(recorder: GraphRecorder, bound: list[int]) -> st.SearchStrategy[Result]:
-    single = [id for id in bound if not _is_list(recorder.nodes[id])]
-    inputs = [id for id in bound if isinstance(recorder.nodes[id], Input)]
-    drawn = [id for id in bound if id not in inputs]
-    leaves = st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(allow_nan=False, allow_infinity=False),
-        texts,
-        refs(bound, None),
-        refs(drawn, "text", "tokens"),
-        st.lists(texts | refs(single, None), max_size=2).map(lambda p: TextOf(tuple(p))),
-    )
-    return st.recursive(leaves, _containers, max_leaves=5)
+    def _part(self, bound: list[int]) -> Part:
+        if not bound or self.chance.random() < 0.5:
+            return self._text()
+        return Ref(self.chance.choice(bound))
 
+    def _result(self, depth: int) -> Result:
+        chance = self.chance
+        single = [id for id in self.bound if not self._is_list(id)]
+        leaves: list[Result] = [None, True, 7, 0.1, 1e300, -(2**70), self._text()]
+        leaves.append(TextOf(tuple(self._part(single) for _ in range(chance.randrange(3)))))
+        if self.bound:
+            ref = Ref(chance.choice(self.bound))
+            leaves += 2 * [ref]
+            if not isinstance(self.recorder.nodes[ref.node], Input):
+                leaves.append(Ref(ref.node, chance.choice(["text", "tokens"])))
+        if depth == 0 or chance.random() < 0.5:
+            return chance.choice(leaves)
+        items = [self._result(depth - 1) for _ in range(chance.randrange(4))]
+        named = {self._text(): item for item in items}
+        return chance.choice(
+            [ListOf(tuple(items)), TupleOf(tuple(items)), MapOf(tuple(named.items()))]
+        )
 
-def _is_list(node: Node) -> bool:
-    return isinstance(node, Gen) and node.params.n > 1
-
-
-def _containers(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    rows = st.lists(items, max_size=3).map(tuple)
-    pairs = st.dictionaries(texts, items, max_size=3).map(lambda d: tuple(d.items()))
-    return st.one_of(rows.map(ListOf), rows.map(TupleOf), pairs.map(MapOf))
+    def _is_list(self, id: int) -> bool:
+        node = self.recorder.nodes[id]
+        return isinstance(node, Gen) and node.params.n > 1
 
 
 def exactly(graph: Graph) -> str:

@@ -187,7 +187,7 @@ def test_nested_forks(engine: Engine) -> None:
         stem += letters(engine, stem, 3)
         assert finished.value[i] == [letters(engine, f"{stem}-{j} ", 3) for j in range(2)]
     paths = [state.path for state in finished.root.walk()]
-    assert paths == ["", "/2.0", "/2.0/4.0", "/2.0/4.1", "/2.1", "/2.1/4.0", "/2.1/4.1"]
+    assert paths == ["", "/1.0", "/1.0/2.0", "/1.0/2.1", "/1.1", "/1.1/2.0", "/1.1/2.1"]
 
 
 def test_a_value_in_the_text_of_another_branch(engine: Engine) -> None:
@@ -505,7 +505,7 @@ def test_the_result_of_a_run(engine: Engine) -> None:
     finished = run(engine, tips, count=2)
     root = finished.root
     assert root.path == ""
-    assert [branch.path for branch in root.branches] == ["/2.0", "/2.1"]
+    assert [branch.path for branch in root.branches] == ["/1.0", "/1.1"]
     assert [span.generated for span in root.written] == [False, False, True]
     assert "".join(span.text for span in root.written) == root.text == finished.text
     assert dict(root.variables) == {"summary": finished["summary"]}
