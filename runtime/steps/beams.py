@@ -19,7 +19,7 @@ from typing import Any
 from ramet.nodes import Gen, Sample
 from ramet.runtime.beam import BeamSearch, Hypothesis, Path
 from ramet.runtime.context import Context, ForTasks, Process
-from ramet.runtime.errors import RequestError, SamplingError
+from ramet.runtime.errors import SamplingError
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sampling import Continuations, Draw, SamplingRow
 from ramet.runtime.sequence import Expansion, Sequence as EngineSequence, Usage
@@ -93,13 +93,8 @@ def search(
 
     Raises:
         PromptError, ContextLengthError, CapacityError: as the core's `limit`.
-        RequestError: the node has a type, which beams cannot keep to.
         SamplingError: every token is ruled out.
     """
-    if node.type is not None:
-        raise RequestError(
-            f"gen {node.name}: a beam search cannot keep to a type; leave out beams or the type"
-        )
     beams = _Beams(run, context, sequence, node)
     while not beams.search.done:
         tasks = beams.expand()
