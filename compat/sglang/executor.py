@@ -182,10 +182,10 @@ class StreamExecutor(StateWriter):
                 set_ = event.is_set() if event is not None else name in self.variables
                 done, text = set_ or self.is_finished, str(self.variables.get(name, ""))
             new = text[seen:]
-            complete = name is not None and name in self.variables
-            if done and not new and not complete and self.error_ is not None:
-                raise self.error_
-            return Chunk(new, done) if new or done else None
+            failed = self.error_ is not None and (name is None or name not in self.variables)
+            if done and failed and not new:
+                raise self.error_ or KeyError(name)
+            return Chunk(new, done and not failed) if new or done else None
 
     def wait_for_change(self, name: Any, seen: int) -> Chunk:
         """`poll`, as soon as it has something."""

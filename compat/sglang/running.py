@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -58,19 +59,21 @@ def run_program(
 
 
 def _body(state: ProgramState, call: Call) -> None:
+    executor = state.stream_executor
     try:
         state.ret_value = call.program.func(state, *call.args, **call.kwargs)
+    except BaseException as error:
+        executor.fail(error)
+        raise
     finally:
-        state.stream_executor.end()
+        executor.end()
     if global_config.verbosity >= 2:
         print(state.text())
 
 
 def _streamed(state: ProgramState, call: Call) -> None:
-    try:
+    with suppress(BaseException):  # the state has it, for who reads it
         _body(state, call)
-    except BaseException as error:
-        state.stream_executor.fail(error)
 
 
 def run_batch(
