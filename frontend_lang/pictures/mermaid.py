@@ -84,6 +84,8 @@ class _Chart:
             yield f'subgraph lane{last}[" "]'  # its first node has the title
             yield self._node(last, told)
         for item, after in zip_longest(lane.items, lane.items[1:]):
+            if isinstance(item, TurnBegins | TurnEnds) and item.node is not None:
+                self.drawn[item.node] = last
             match item:
                 case TurnBegins() if isinstance(after, TurnEnds):
                     empty = True  # a subgraph without nodes would be drawn as a node

@@ -32,7 +32,7 @@ LIGHT = Palette(
     text="#1f2328",
     note="#59636e",
     flow="#8c959f",
-    reference="#5b6bb5",
+    reference="#5261ad",
     keep="#1a7f37",
     kinds={
         "program": "#1f2328",

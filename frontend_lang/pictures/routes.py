@@ -4,11 +4,11 @@ They run in the gaps: at the right of a lane, and above the card they lead to. T
 card share its last piece.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ramet.nodes import Keep
 from ramet.pictures.boxes import HEAD, PAD, Box, CardBox, Edge, EdgeKind, Point
-from ramet.pictures.structure import Card, Group, Lane, Structure
+from ramet.pictures.structure import Card, Group, Lane, Structure, TurnBegins, TurnEnds
 
 ASIDE = 5  # right of a card or a lane
 ABOVE = 5  # over the card that an edge ends at
@@ -25,14 +25,30 @@ class _Places:
         self.middles = {
             row.node: card.box.y + row.top + row.height // 2 for card in cards for row in card.rows
         }
-        self.groups = {
-            node: passed for lane in found.lanes for node, passed in _groups_before(lane)
-        } | dict.fromkeys(found.inputs, 0)
+        self.groups = dict.fromkeys(found.inputs, 0)  # above each node, on its lane
+        for lane in found.lanes:
+            self._walk(lane)
+
+    def _walk(self, lane: Lane) -> None:
+        groups, last = 0, lane.begin
+        self.groups[last] = 0
+        for item in lane.items:
+            match item:
+                case Card(nodes):
+                    self.groups.update(dict.fromkeys(nodes, groups))
+                    last = nodes[-1]
+                case Group():
+                    groups += 1
+                case TurnBegins(node=int(node)) | TurnEnds(node=int(node)) if last in self.boxes:
+                    self.boxes[node], self.middles[node] = self.boxes[last], self.middles[last]
+                case _:
+                    pass
 
     def start(self, node: int) -> tuple[Box, int]:
         """The card of a node, and the height at which an edge leaves it.
 
-        A `Branch` has no card; its edges leave at the title of its lane.
+        That of a turn's beginning or end is the card before it. Where there is none, on a lane that
+        is only begun, its title takes the place.
         """
         if node in self.boxes:
             return self.boxes[node], self.middles[node]
@@ -72,16 +88,6 @@ def _edge(kind: EdgeKind, places: _Places, source: int, target: int) -> Edge:
         out = from_box.right - ENTRY
         points = [(side, over), (side, under), (out, under), (out, from_box.bottom)]
     return Edge(kind, tuple(_simple([(entry, to_box.y), (entry, over), *points])))
-
-
-def _groups_before(lane: Lane) -> Iterator[tuple[int, int]]:
-    """Each node with the number of groups above it on its lane."""
-    passed = 0
-    for item in lane.items:
-        if isinstance(item, Group):
-            passed += 1
-        elif isinstance(item, Card):
-            yield from ((node, passed) for node in item.nodes)
 
 
 def _simple(points: Sequence[Point]) -> list[Point]:

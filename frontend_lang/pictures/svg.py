@@ -184,7 +184,7 @@ def _sign(number: int) -> int:
 
 def _styles(id: str) -> str:
     shapes = (
-        f"#{id}{{max-width:100%;height:auto}}"
+        f"@media screen{{#{id}{{max-width:100%;height:auto}}}}"
         f"#{id} text{{font:11px {MONO};white-space:pre}}"
         f"#{id} .head,#{id} .title{{font:600 12px {SANS}}}"
         f"#{id} .title{{font-size:11.5px}}"

@@ -68,7 +68,7 @@ def wrapped(text: str, width: int, limit: int) -> list[str]:
             space = len(line) if letter == " " else space
             continue
         kept = len(line) if letter in " \n" or not space else space
-        lines.append("".join(letter for letter, _ in line[:kept]))
+        lines.append("".join(letter for letter, _ in line[:kept]).rstrip(" "))
         line = line[kept:] + ([] if letter in " \n" else [(letter, size)])
         used, space = sum(size for _, size in line), 0
         if len(lines) > limit:

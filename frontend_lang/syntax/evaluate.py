@@ -242,6 +242,8 @@ class Evaluator:
     def _combined(self, sign: str, left: Any, right: Any, span: Span) -> Any:
         if sign == "+" and (_is_text(left) and _is_text(right)):
             return joined([*_terms(left), *_terms(right)])
+        if sign == "+" and isinstance(left, list) and isinstance(right, list):
+            return self._made([*left, *right], span)
         with placed(span):
             left, right = settled(left), settled(right)
         try:
@@ -308,9 +310,8 @@ def _a(value: object) -> str:
 
 
 def _plus(left: Any, right: Any) -> Any:
-    for kind in (str, list):
-        if isinstance(left, kind) and isinstance(right, kind):
-            return left + right
+    if isinstance(left, str) and isinstance(right, str):
+        return left + right
     if isinstance(left, str) or isinstance(right, str):
         other = right if isinstance(left, str) else left
         raise Refused(f"'+' joins texts; write str(...) around {_a(other)}")
