@@ -14,7 +14,8 @@ from ramet.runtime.result import Finished, FinishedState
 
 COLOURS = {"reused": "#2f9e44", "computed": "#c98a00", "generated": "#3b82f6"}
 _BAR = 200  # pixels of the widest state's bar
-_OPEN = 4  # states that are shown open from the start
+_OPEN = 4  # up to so many states all are shown open
+_OPENED = ' open=""'
 _BOX = (
     "font:13px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;"
     "max-width:800px;margin:8px 0;color:inherit"
@@ -33,7 +34,7 @@ def html_tree(finished: Finished) -> str:
     """Every state of a run with its bar and its text; what the model wrote is highlighted."""
     states = [*finished.root.walk()]
     widest = max(tokens(state.usage) for state in states) or 1
-    total = f"{finished.graph.name}: {numbers(finished.usage)} in all"
+    total = f"{printable(finished.graph.name)}: {numbers(finished.usage)} in all"
     return "".join(
         [
             f'<div role="group" aria-label="{escape(total)}" style="{_BOX}">',
@@ -63,7 +64,7 @@ def _head(state: FinishedState, name: str, widest: int, opened: bool) -> str:
     """One state, up to where its branches come."""
     written = "".join(span.text for span in state.written if span.generated)
     return (
-        f"<details{' open' if opened else ''}>"
+        f"<details{_OPENED if opened else ''}>"
         f'<summary style="cursor:pointer"><b>{escape(printable(name))}</b> '
         f"{_bar(state, widest)} "
         f'<span style="opacity:.8">{escape(numbers(state.usage))}</span>'
@@ -75,7 +76,7 @@ def _head(state: FinishedState, name: str, widest: int, opened: bool) -> str:
 
 def _quote(text: str) -> str:
     said = escape(printable(snippet(text)))
-    return f'<br><i style="margin-left:18px">“{said}”</i>' if said else ""
+    return f'<br/><i style="margin-left:18px">“{said}”</i>' if said else ""
 
 
 def _bar(state: FinishedState, widest: int) -> str:
@@ -95,7 +96,7 @@ def _span(span: Span) -> str:
 
 
 def _legend() -> str:
-    keys = " &ensp; ".join(
+    keys = " &#8195; ".join(
         f'<span style="display:inline-block;height:.75em;width:.75em;background:{colour}"></span>'
         f" {name}"
         for name, colour in COLOURS.items()
