@@ -49,7 +49,7 @@ def check_names(name: str, signature: Signature, kwargs: Mapping[str, Any]) -> N
 
 def check_type(name: str, parameter: Parameter, value: object) -> None:
     """Refuse a value that is not of a simple annotated type; lazy values are taken on trust."""
-    kind = _type_name(parameter.annotation)
+    kind = type_name(parameter.annotation)
     rest = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     if not rest and not isinstance(value, Expression) and not has_type(value, kind):
         raise ArgumentError(f"{name}: {parameter.name} must be {kind}, not {shown(value)}")
@@ -63,7 +63,7 @@ def has_type(value: object, kind: str) -> bool:
     return isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
 
 
-def _type_name(annotation: object) -> str:
+def type_name(annotation: object) -> str:
     """`list` for `list`, `list[str]` and `"list"`, which is what a postponed annotation is."""
     if isinstance(annotation, str):
         return annotation.partition("[")[0]

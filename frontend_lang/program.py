@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, ove
 
 from ramet.arguments import check_names, check_type, fit
 from ramet.callsite import callsite
+from ramet.compile import Compiled, compiled
 from ramet.default import current, current_state, default_runner
 from ramet.errors import ArgumentError, LanguageError
 from ramet.graph import Graph
@@ -82,6 +83,18 @@ class Program(Generic[P, R]):
         recorder = GraphRecorder()
         result = self.record(recorder, self.bind_arguments(*args, **kwargs))
         return recorder.graph(self.name, result)
+
+    def compile(self, **arguments: Any) -> Compiled:
+        """The request graph ahead of a run, as far as the program can be known.
+
+        A parameter without an argument and without a default becomes an input of the graph.
+        """
+        return compiled(
+            self.name,
+            self.signature,
+            arguments,
+            lambda recorder, given: self.record(recorder, self._bound | dict(given)),
+        )
 
     def record(self, recorder: Recorder, arguments: Mapping[str, Any]) -> Result:
         """Run the body on the root of that recorder; `arguments` as `bind_arguments` gives them."""

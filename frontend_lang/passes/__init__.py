@@ -4,14 +4,18 @@ from ramet.graph import Graph
 from ramet.passes.fill import fill
 from ramet.passes.merge import merge
 from ramet.passes.order import order
+from ramet.passes.plan import Plan, StatePlan, plan
 from ramet.passes.prefix import common_prefix
 from ramet.passes.prune import prune
 
 __all__ = [
+    "Plan",
+    "StatePlan",
     "common_prefix",
     "fill",
     "merge",
     "order",
+    "plan",
     "prune",
     "simplify",
 ]
