@@ -58,12 +58,12 @@ class GrammarCompiler:
             GrammarError: the pattern, schema or grammar is wrong, too complex, or allows no text
                 but the empty one; or the tokens of this model stand for no bytes.
         """
-        kept = self._kept.pop(type, None)
+        kept = self._kept.get(type)
         if kept is None or kept.broken:
-            kept = self._compiled(type)
-        self._kept[type] = kept
-        while len(self._kept) > 1 and self._too_many:
-            self._kept.popitem(last=False)
+            kept = self._kept[type] = self._compiled(type)
+            while len(self._kept) > 1 and self._too_many:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(type)
         return kept.copy()
 
     @property

@@ -74,12 +74,19 @@ def keep_to_grammar(logits: Tensor, rows: Rows) -> None:
     """
     index = [i for i, row in enumerate(rows) if row.grammar is not None]
     if index:
-        some = take(logits, index)
-        allowed = torch.from_numpy(_allowed([rows[i] for i in index], logits.shape[-1]))
-        allowed = allowed.to(logits.device)
-        for line, i in enumerate(index):
-            _leave(some[line], allowed[line], rows[i])
-        _give(logits, index, some.masked_fill_(~allowed, _NEVER))
+        some, bound = take(logits, index), [rows[i] for i in index]
+        mask = _allowed(bound, logits.shape[-1])
+        allowed = torch.from_numpy(mask).to(logits.device)
+        wishes = [
+            (line, end, row.greedy, _wish(some[line], allowed[line], row))
+            for line, row in enumerate(bound)
+            if (end := _end(row)) is not None and mask[line, end]
+        ]
+        some.masked_fill_(~allowed, _NEVER)
+        for line, end, greedy, wish in wishes:
+            if some[line, end] > _NEVER and not (greedy and wish <= some[line].amax()):
+                some[line, end] = wish
+        _give(logits, index, some)
 
 
 def forbid_ends(logits: Tensor, rows: Rows) -> None:
@@ -192,19 +199,22 @@ def _allowed(rows: Rows, size: int) -> NDArray[np.bool_]:
     return allowed
 
 
-def _leave(logits: Tensor, allowed: Tensor, row: SamplingRow) -> None:
-    """Adds to the end of text [V], where it is allowed, what the row would draw outside."""
+def _end(row: SamplingRow) -> int | None:
+    """The end of text that stands for all of them."""
     assert row.grammar is not None
-    ends = row.grammar.ends
-    if not ends or not allowed[ends[0]] or logits[ends[0]] == _NEVER:
-        return
-    outside = logits.masked_fill(allowed, _NEVER)
-    outside[ends[0]] = logits[ends[0]]
+    return row.grammar.ends[0] if row.grammar.ends else None
+
+
+def _wish(logits: Tensor, allowed: Tensor, row: SamplingRow) -> Tensor:
+    """How much the row wants to leave what is allowed, or to end [V] → []: a logit. Greedily it is
+    the largest of all; one that is allowed itself is no wish to leave.
+    """
     if row.greedy:
-        logits[ends[0]] = outside.max()
-    else:
-        temperature = row.params.temperature
-        logits[ends[0]] = (outside / temperature).logsumexp(-1) * temperature
+        return logits.amax()
+    end = _end(row)
+    outside = logits.masked_fill(allowed, _NEVER)
+    outside[end] = logits[end]
+    return (outside / row.params.temperature).logsumexp(-1) * row.params.temperature
 
 
 def _least_of_nucleus(probabilities: Tensor, masses: Tensor) -> Tensor:
