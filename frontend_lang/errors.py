@@ -21,7 +21,7 @@ import linecache
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 from unicodedata import combining, east_asian_width
 
 
@@ -74,7 +74,12 @@ def _blank(text: str) -> str:
 
 
 class RametError(Exception):
-    """The base of every error that ramet raises on purpose."""
+    """The base of every error that ramet raises on purpose.
+
+    Where a run was ended by it, `partial` is what there was by then: a `Finished`.
+    """
+
+    partial: Any = None
 
 
 class LanguageError(RametError):

@@ -38,9 +38,9 @@ class Meter:
         """That many branches are released."""
         self._live -= branches
 
-    def token(self) -> None:
-        """A token is generated."""
-        self._tokens += 1
+    def token(self, count: int = 1) -> None:
+        """That many tokens are generated."""
+        self._tokens += count
         self.limits.hold("tokens", self._tokens)
 
     def check_time(self, span: Span | None = None) -> None:

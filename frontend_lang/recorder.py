@@ -49,8 +49,8 @@ class Recorder(Protocol):
 class GraphRecorder:
     """Collects the nodes of one program into a graph. A value cannot be read: nothing runs."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.meter = Meter(limits or Limits())
+    def __init__(self, meter: Meter | None = None) -> None:
+        self.meter = meter or Meter(Limits())
         self._ledger = Ledger()
         self.add(Root())
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ramet.cache import AuditError, BlockPool, BlockTable, CacheStats, Expectation
+from ramet.errors import RametError
 from ramet.params import SamplingParams
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.config import EngineConfig
@@ -22,7 +23,6 @@ from ramet.runtime.errors import (
     Aborted,
     CapacityError,
     ContextLengthError,
-    EngineError,
     GenerationError,
     PromptError,
     StepError,
@@ -140,11 +140,13 @@ class EngineCore:
         key: int,
         on_done: Callable[[Task], None],
         on_text: Callable[[str], None] | None = None,
+        on_token: Callable[[], None] | None = None,
         grammar: Grammar | None = None,
     ) -> Generation:
         """Draw tokens after an idle sequence and append them; `key` is `sample_key`'s.
 
-        With a `grammar`, which is the task's own from now on, the tokens obey it.
+        With a `grammar`, which is the task's own from now on, the tokens obey it. What `on_token`
+        raises, when told of a token, ends the task.
 
         Raises:
             PromptError: the sequence has no token to start from.
@@ -162,6 +164,7 @@ class EngineCore:
             eos=self.eos,
             limit=limit,
             on_text=on_text,
+            on_token=on_token,
         )
         return self._submit(task)
 
@@ -375,7 +378,7 @@ class EngineCore:
         (self.scheduler.resume if resumed else self.scheduler.submit)(task)
         return task
 
-    def _end(self, task: Task, error: EngineError | None = None) -> None:
+    def _end(self, task: Task, error: RametError | None = None) -> None:
         """The task is over; its sequence is idle and holds what belongs to it."""
         sequence = task.sequence
         task.done = True
@@ -454,9 +457,9 @@ class EngineCore:
         )
 
 
-def _failure(error: Exception) -> EngineError:
+def _failure(error: Exception) -> RametError:
     """The error as a request's own."""
-    if isinstance(error, EngineError):
+    if isinstance(error, RametError):
         return error
     failure = GenerationError(f"{type(error).__name__}: {error}")
     failure.__cause__ = error

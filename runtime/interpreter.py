@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ramet.errors import LanguageError
+from ramet.meter import Meter
 from ramet.nodes import COUNTED, Branch, Call, Gen, Keep, Node, Part, Ref, Root, Sample, Step
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.context import Context, ForNodes, ForRest, ForTasks, ForValue, Process
@@ -32,10 +33,12 @@ class Interpreter:
         chat: ChatFormat,
         steps: Steps,
         seed: int,
+        meter: Meter,
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
     ) -> None:
         self.core = core
+        self.meter = meter
         self._chat = chat
         self._steps = steps
         self._seed = seed
@@ -236,6 +239,7 @@ class Interpreter:
             key=sample_key(self.seed_of(node.params.seed), context.place, sample),
             on_done=partial(self._ended, context),
             on_text=tell if self._on_event is not None else None,
+            on_token=self.meter.token,
             grammar=None if node.type is None else self.core.grammars.start(node.type),
         )
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from ramet.cache import Expectation
 from ramet.graph import Graph
+from ramet.limits import Limits
+from ramet.meter import Meter
 from ramet.nodes import Close, Node, Open, Root, Text
 from ramet.program import Program
 from ramet.recorder import GraphRecorder
@@ -101,7 +103,7 @@ class _Opening(GraphRecorder):
 
     def __init__(self, core: EngineCore, chat: ChatFormat) -> None:
         self._tokenizer = core.tokenizer
-        self._interpreter = Interpreter(core, chat, RUN, 0)
+        self._interpreter = Interpreter(core, chat, RUN, 0, Meter(Limits()))
         self._over = False
         super().__init__()
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from greenlet import GreenletExit
 
-from ramet.errors import LimitError
+from ramet.errors import LimitError, RametError
 from ramet.graph import Graph, resolve
 from ramet.limits import Limits
+from ramet.meter import Meter
 from ramet.nodes import Node, Ref, Result
 from ramet.program import Program
 from ramet.recorder import GraphRecorder
@@ -45,11 +46,12 @@ class Run(GraphRecorder):
     ) -> None:
         self.name = program.name
         self.done = False
-        self._interpreter = Interpreter(core, chat, RUN, seed, on_event, scope)
+        meter = Meter(limits or Limits())
+        self._interpreter = Interpreter(core, chat, RUN, seed, meter, on_event, scope)
         self._result: Result = None
         self._value: object = None
         self._strands = Strands(self._interpreter.is_settled)
-        super().__init__(limits)
+        super().__init__(meter)
         if isinstance(program, Graph):
             verify(program)
             for node in program.nodes[1:]:
@@ -90,13 +92,18 @@ class Run(GraphRecorder):
             what ended it, if it failed. `partial` gives what there was all the same.
         """
         assert self.done, "the run is not over"
-        if self._interpreter.error is not None:
-            raise self._interpreter.error
+        if (error := self.error) is not None:
+            if isinstance(error, RametError):
+                error.partial = self.partial()
+            raise error
         return self.partial()
 
     def outcome(self) -> Finished | Exception:
         """`result`, with the error given instead of raised."""
-        return self.partial() if self.error is None else self.error
+        try:
+            return self.result()
+        except Exception as error:
+            return error
 
     @property
     def error(self) -> Exception | None:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ramet.cache import BlockTable
-from ramet.runtime.errors import EngineError, SamplingError
+from ramet.errors import RametError
+from ramet.runtime.errors import SamplingError
 from ramet.runtime.sampling import Continuations, Draw, SamplingRow
 from ramet.runtime.text import TextStream
 
@@ -62,7 +63,7 @@ class Task:
     cursor: int = 0
     counted: int = 0  # tokens that `usage` has seen, computed or reused
     done: bool = False
-    error: EngineError | None = None
+    error: RametError | None = None
     usage: Usage = field(default_factory=Usage)
     prompt: int = 0  # tokens the sequence had when the task arrived
 
@@ -86,6 +87,7 @@ class Generation(Task):
     eos: frozenset[int]
     limit: int  # most tokens to generate: max_tokens, or what the context leaves
     on_text: Callable[[str], None] | None = None
+    on_token: Callable[[], None] | None = None
     drawn: list[int] = field(default_factory=list)
     draws: list[Draw] = field(default_factory=list)  # only where log-probabilities are asked for
     kept: int = 0  # drawn tokens that belong to the sequence afterwards
@@ -104,6 +106,8 @@ class Generation(Task):
         """Take the next token; True when that was the last one."""
         params = self.row.params
         grammar = self.row.grammar
+        if self.on_token is not None:
+            self.on_token()
         self.row.accept(draw.token)
         self.drawn.append(draw.token)
         if params.logprobs is not None:

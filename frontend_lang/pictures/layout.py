@@ -25,7 +25,7 @@ SPINE = 18  # from the left of a lane to the line between its cards
 INDENT = 32  # from the left of a lane to its branches
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Grid:
     """How a group of lanes is laid out."""
 
@@ -33,7 +33,7 @@ class _Grid:
     cell: int  # the width of each lane, its padding included
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Spot:
     """Where one item of a lane begins, from the lane's top, and how high it is."""
 

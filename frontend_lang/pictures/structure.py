@@ -193,5 +193,5 @@ def _groups(found: Structure, lanes: list[int]) -> list[Group]:
                 branches.append((index, lane))
             case _:
                 calls.append(lane)
-    rows = (("branch", [lane for _, lane in sorted(branches)]), ("call", calls))
-    return [Group(kind, tuple(row)) for kind, row in rows if row]
+    groups = [Group("branch", tuple(lane for _, lane in sorted(branches)))] if branches else []
+    return [*groups, Group("call", tuple(calls))] if calls else groups

@@ -1,6 +1,7 @@
 """Texts made fit to be shown: nothing invisible, and cut into a few short lines.
 
-Widths are counted in cells, as terminals do: a letter of a fixed-width font is one. Knows no graph.
+Widths are counted in cells: a letter of a fixed-width font is one, an ideograph two, and an emoji
+three, which is more than any common font draws. Knows no graph.
 """
 
 import re
@@ -125,6 +126,6 @@ def _width(cluster: str) -> int:
     first = cluster[0]
     if first == "\t":
         return 4
-    if unicodedata.east_asian_width(first) in "WF" or "\ufe0f" in cluster or _is_flag(first):
-        return 2
-    return 1
+    if 0x1F000 <= ord(first) < 0x20000 or "\ufe0f" in cluster:
+        return 3
+    return 2 if unicodedata.east_asian_width(first) in "WF" else 1

@@ -80,8 +80,11 @@ class Evaluator:
 
     def _made(self, value: Any, span: Span) -> Any:
         """The value, if it is not too large; counted."""
-        if isinstance(bounded(value), str | list | dict):
-            self._meter.made(len(value), span)
+        if isinstance(value, Sum):
+            size = sum(len(term) for term in value.terms if isinstance(term, str))
+        else:
+            size = len(value) if isinstance(bounded(value), str | list | dict) else 0
+        self._meter.made(size, span)
         return value
 
     def _spelled(self, value: Any, span: Span) -> Term:
@@ -241,7 +244,7 @@ class Evaluator:
 
     def _combined(self, sign: str, left: Any, right: Any, span: Span) -> Any:
         if sign == "+" and (_is_text(left) and _is_text(right)):
-            return joined([*_terms(left), *_terms(right)])
+            return self._made(joined([*_terms(left), *_terms(right)]), span)
         if sign == "+" and isinstance(left, list) and isinstance(right, list):
             return self._made([*left, *right], span)
         with placed(span):

@@ -164,6 +164,7 @@ class _Beams:
             self._close(self._ended.pop(path))
         new = [path for path in finished if path not in self._ended]
         self._count(tasks, len(new) + len(self.search.live))
+        self._run.meter.token(len(new) + len(self.search.live))
         moved = self._move((*new, *self.search.live), found)
         self._ended |= {path: moved[path] for path in new}
         self._live = [moved[path] for path in self.search.live]
