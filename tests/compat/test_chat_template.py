@@ -13,8 +13,8 @@ from ramet.compat.sglang.lang.chat_template import (
 NAMES = (
     "default claude chatml chatml-llava qwen qwen2-vl vicuna_v1.1 llama-2-chat mistral "
     "llama-3-instruct minicpmv janus-pro minicpmo janus llama-3-instruct-llava llama-4 yi-1.5 "
-    "yi-vl gemma-it gemma-4-it dbrx-instruct c4ai-command-r internvl-2-5 interns1 granite-3-instruct "
-    "deepseek-v3 glm-4v"
+    "yi-vl gemma-it gemma-4-it dbrx-instruct c4ai-command-r internvl-2-5 interns1 "
+    "granite-3-instruct deepseek-v3 glm-4v"
 ).split()
 
 
