@@ -13,6 +13,7 @@ from ramet.meter import Meter
 from ramet.nodes import Node, Ref, Result
 from ramet.program import Program
 from ramet.recorder import GraphRecorder
+from ramet.runtime.admission import admit
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import Aborted, GenerationError
@@ -28,7 +29,7 @@ class Run(GraphRecorder):
     """A program on its way through an engine; `advance` after every step moves it on.
 
     Raises:
-        what `verify` or `bind_arguments` raise, before anything runs.
+        what `verify`, `admit` or `bind_arguments` raise, before anything runs.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Run(GraphRecorder):
         super().__init__(meter)
         if isinstance(program, Graph):
             verify(program)
+            admit(core, program, arguments)
             for node in program.nodes[1:]:
                 self.add(node)
             self._end_of_program(program.result)
         else:
+            admit(core, program, arguments)
             self._strands.start(lambda: self._record(program, arguments), variables)
 
     def advance(self) -> None:
