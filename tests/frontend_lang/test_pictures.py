@@ -33,7 +33,8 @@ from ramet.nodes import (
 )
 from ramet.params import SamplingParams
 from ramet.pictures import mermaid, svg
-from ramet.pictures.boxes import Box, Frame, LaneBox, Picture
+from ramet.pictures.boxes import HEAD, Box, Frame, LaneBox, Picture
+from ramet.pictures.cards import NOTE_CELL, PROMPT_CELL, SIDE
 from ramet.pictures.layout import MARGIN, WIDTH, layout
 from ramet.pictures.palette import DARK, LIGHT, Palette
 from ramet.pictures.wrap import cells, clipped, printable, wrapped
@@ -77,8 +78,14 @@ def check_places(picture: Picture) -> None:
         for above, below in zip(card.rows, card.rows[1:], strict=False):
             assert above.top + above.height < below.top
         assert card.rows[-1].top + card.rows[-1].height <= card.box.height
+        for row in card.rows:
+            cell = PROMPT_CELL if row.style == "prompt" else NOTE_CELL
+            for line in row.lines:
+                assert cells(line) * cell <= card.box.width - 2 * SIDE
     for box in (*cards, *areas):
         assert holds(page, box)
+        assert box.width > 0
+        assert box.height > 0
     for edge in picture.edges:
         assert all(0 <= x <= page.width and 0 <= y <= page.height for x, y in edge.points)
 
@@ -133,6 +140,7 @@ def test_a_turn_is_a_frame_around_its_nodes_and_neighbouring_texts_are_one_card(
     program, texts, gen = picture.cards
     assert [row.node for row in texts.rows] == [2, 3]
     assert holds(frame.box, texts.box)
+    assert texts.box.y - frame.box.y >= HEAD  # room for its title
     assert not touch(frame.box, gen.box)
     assert program.box.bottom < frame.box.y < gen.box.y
 
@@ -141,16 +149,18 @@ FORKED = (Fork(0, 2), Branch(1, 0), Branch(1, 1), Gen(2, "a"), Gen(3, "b"))
 
 
 def test_branches_are_side_by_side_under_their_fork_and_above_what_follows() -> None:
-    picture = layout(turns(*FORKED, Text(1, ("x", Ref(4), Ref(5, "prob")))))
+    graph = turns(*FORKED, Text(1, ("x", Ref(4), Ref(5, "prob"))))
+    picture = layout(graph)
     left, right = [area.box for area in picture.areas if isinstance(area, LaneBox)]
     fork, text = [c.box for c in picture.cards if {r.node for r in c.rows} & {1, 6}]
     assert left.y == right.y
     assert left.right < right.x
     assert fork.bottom < left.y < max(left.bottom, right.bottom) < text.y
-    (row,) = picture.cards[-1].rows if picture.cards[-1].box == text else picture.cards[2].rows
+    (row,) = next(card.rows for card in picture.cards if card.box == text)
     assert row.lines == ("x«a»«b.prob»",)
     references = [edge for edge in picture.edges if edge.kind == "reference"]
     assert len(references) == 2
+    assert svg(graph).count('class="arrow-reference"') == 1  # they share their last piece
     for edge, source in zip(references, (4, 5), strict=True):
         box = next(c.box for c in picture.cards if c.rows[0].node == source)
         assert edge.points[0][1] == text.y  # the arrow's point
@@ -196,6 +206,15 @@ def test_what_a_turn_ended_with_is_what_is_kept() -> None:
     (last,) = [card.box for card in picture.cards if card.rows[0].node == 4]
     assert kept.points[-1][0] == last.right
     assert last.y < kept.points[-1][1] < last.bottom
+    assert "n4 ==> n6" in mermaid(turns(*nodes))
+
+
+def test_a_turn_without_anything_in_it() -> None:
+    graph = turns(Open(0, "user"), Close(1, "user"), Gen(2, "x"))
+    (frame,) = layout(graph).areas
+    assert frame.box.height > HEAD
+    assert "subgraph" not in mermaid(graph)
+    assert "n0 --> n3" in mermaid(graph)
 
 
 def test_a_call_is_apart_and_inputs_stand_at_the_head() -> None:
@@ -357,6 +376,10 @@ def test_nothing_recurses(shape: Callable[[int], Graph]) -> None:
     )
 
 
+def test_deep_forks_overlap_nothing() -> None:
+    check_places(layout(deep(12)))
+
+
 def test_a_wide_fork_keeps_to_the_width() -> None:
     for graph in (wide(8), wide(64), agent(3), texts(3)):
         assert layout(graph).width <= WIDTH
@@ -398,8 +421,10 @@ def test_lines(text: str, lines: list[str]) -> None:
 
 
 def test_a_long_text_is_not_read_to_its_end() -> None:
-    short, long = "x y " * 1_000, "x y " * 100_000
-    assert calls_made(lambda: wrapped(long, 20, 3)) == calls_made(lambda: wrapped(short, 20, 3))
+    for piece in ("x y ", "\u0301", "\n"):
+        short, long = (calls_made(lambda t=piece * n: wrapped(t, 20, 3)) for n in (1_000, 50_000))
+        assert long == short
+    assert calls_made(lambda: wrapped("x y " * 1_000, 20, 3)) < 20 * 3 * 30
 
 
 @given(st.text())
