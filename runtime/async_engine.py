@@ -19,15 +19,23 @@ from ramet.runtime.errors import EngineClosed, EngineError
 from ramet.runtime.events import Event
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
+from ramet.runtime.works import Works
 
 
 class _Job:
     """One program on its way, and the loop that waits for it. `events` ends with the outcome."""
 
-    def __init__(self, program: AnyProgram, arguments: Mapping[str, Any], item: int) -> None:
+    def __init__(
+        self,
+        program: AnyProgram,
+        arguments: Mapping[str, Any],
+        item: int = 0,
+        works: Works | None = None,
+    ) -> None:
         self.program = program
         self.arguments = arguments
         self.item = item
+        self.works = works
         self.variables = copy_context()
         self.run: Run | None = None
         self.over = False
@@ -84,7 +92,7 @@ class AsyncEngine:
 
     async def run(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> Finished:
         """Run a program and wait for it; raises what ended it. Cancelling cancels it."""
-        outcome = await self._outcome(program, bound_arguments(program, args, kwargs), 0)
+        outcome = await self._outcome(_Job(program, bound_arguments(program, args, kwargs)))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -99,6 +107,7 @@ class AsyncEngine:
     ) -> list[Finished | Exception]:
         """Run once for each mapping; as `Engine.run_batch`."""
         room = asyncio.Semaphore(max(1, concurrency))
+        works = Works()
 
         async def one(at: int, item: Mapping[str, Any]) -> Finished | Exception:
             async with room:
@@ -106,7 +115,7 @@ class AsyncEngine:
                     arguments = bound_arguments(program, (), item)
                 except Exception as error:
                     return error
-                return await self._outcome(program, arguments, at)
+                return await self._outcome(_Job(program, arguments, at, works))
 
         return await asyncio.gather(*(one(at, item) for at, item in enumerate(arguments)))
 
@@ -114,7 +123,8 @@ class AsyncEngine:
         self, program: AnyProgram, /, *args: Any, **kwargs: Any
     ) -> AsyncIterator[Event | Finished]:
         """The events of a run as they come, and its result as the last item."""
-        job = self._submit(program, bound_arguments(program, args, kwargs), 0)
+        job = _Job(program, bound_arguments(program, args, kwargs))
+        self._submit(job)
         try:
             while True:
                 item = await job.events.get()
@@ -158,10 +168,8 @@ class AsyncEngine:
                 raise EngineClosed("the engine is closed")
             self._call(lambda: call(self._engine.core))
 
-    async def _outcome(
-        self, program: AnyProgram, arguments: Mapping[str, Any], item: int
-    ) -> Finished | Exception:
-        job = self._submit(program, arguments, item, events=False)
+    async def _outcome(self, job: _Job) -> Finished | Exception:
+        self._submit(job, events=False)
         try:
             outcome = await job.events.get()
         except asyncio.CancelledError:
@@ -170,20 +178,11 @@ class AsyncEngine:
         assert isinstance(outcome, Finished | Exception), "no events were asked for"
         return outcome
 
-    def _submit(
-        self,
-        program: AnyProgram,
-        arguments: Mapping[str, Any],
-        item: int,
-        *,
-        events: bool = True,
-    ) -> _Job:
-        job = _Job(program, arguments, item)
+    def _submit(self, job: _Job, *, events: bool = True) -> None:
         with self._gate:
             if self._stop:
                 raise EngineClosed("the engine is closed")
             self._call(lambda: self._start(job, job.send if events else None))
-        return job
 
     def _call(self, call: Callable[[], None]) -> None:
         self._calls.put(call)
@@ -225,6 +224,7 @@ class AsyncEngine:
                 item=job.item,
                 on_event=on_event,
                 variables=job.variables,
+                works=job.works,
             )
             self._jobs.append(job)
         except Exception as error:

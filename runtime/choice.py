@@ -20,13 +20,13 @@ class Scored:
     alone: Sequence[Sequence[float]]  # given only the option's own tokens before
 
 
-def choose(node: Select, scored: Scored, key: int) -> SelectInfo:
-    """The best option, or with a temperature one that is drawn; `key` is `sample_key`'s."""
+def choose(node: Select, scored: Scored, key: int, position: int) -> SelectInfo:
+    """The best option, or with a temperature one that is drawn: by the key, at that position."""
     scores = option_scores(node.by, scored.logprobs, scored.alone)
     chosen = scores.index(max(scores))
     if node.temperature > GREEDY_BELOW:
         weights = probabilities([score / node.temperature for score in scores])
-        chosen = int((weights / noise(key, 0, len(scores))).argmax())
+        chosen = int((weights / noise(key, position, len(scores))).argmax())
     by_option = partial(zip, node.options, strict=True)
     return SelectInfo(
         text=node.options[chosen],

@@ -41,7 +41,12 @@ class ForRest:
     state: "Context"
 
 
-Wait = ForTasks | ForValue | ForNodes | ForRest
+@dataclass(frozen=True, slots=True)
+class ForWork:
+    """Wait until another state has done the same work."""
+
+
+Wait = ForTasks | ForValue | ForNodes | ForRest | ForWork
 Process = Generator[Wait, None, None]
 
 

@@ -26,6 +26,7 @@ from ramet.runtime.models import Model, load_model
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
 from ramet.runtime.tokenizer import Tokenizer
+from ramet.runtime.works import Works
 from ramet.state import State
 from ramet.verify import verify
 
@@ -129,6 +130,7 @@ class Engine:
                 on_outcome(at, outcome)
 
         waiting = deque(enumerate(arguments))
+        works = Works()
         ahead = Lookahead(self.core, self._chat, program, max(1, concurrency))
         active: dict[Run, int] = {}
         try:
@@ -140,7 +142,7 @@ class Engine:
                         ahead.started(at)
                         try:
                             bound = bound_arguments(program, (), item)
-                            active[self.start(program, bound, item=at)] = at
+                            active[self.start(program, bound, item=at, works=works)] = at
                         except Exception as error:
                             over(at, error)
                     ahead.look(waiting)
@@ -184,11 +186,13 @@ class Engine:
         item: int = 0,
         on_event: Callable[[Event], None] | None = None,
         variables: Context | None = None,
+        works: Works | None = None,
     ) -> Run:
         """A run that is moved on by hand: call `round` with it until it is done.
 
         Args:
             item: its number in a batch, which is added to the seed.
+            works: those of the batch, so that identical work in it is done once.
             variables: the context variables that its body sees; those of here, if not given.
         """
         if self._closed:
@@ -203,6 +207,7 @@ class Engine:
             on_event=on_event,
             variables=variables,
             limits=self.config.limits,
+            works=works,
         )
 
     def _drive(self, runs: Sequence[Run]) -> None:

@@ -20,6 +20,7 @@ from ramet.runtime.sampling import SamplingRow, sample_key
 from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence as EngineSequence, Task
 from ramet.runtime.tokenizer import Piece
 from ramet.runtime.values import Info
+from ramet.runtime.works import Works
 
 Steps = Mapping[type[Node], Callable[..., Process]]
 
@@ -34,11 +35,13 @@ class Interpreter:
         steps: Steps,
         seed: int,
         meter: Meter,
+        works: Works,
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
     ) -> None:
         self.core = core
         self.meter = meter
+        self.works = works
         self._chat = chat
         self._steps = steps
         self._seed = seed
@@ -77,7 +80,7 @@ class Interpreter:
         self._context_of[id] = context
         context.queue.append((id, node))
         if isinstance(context.waits, ForNodes):
-            self._wake(context)
+            self.wake(context)
 
     def close(self) -> None:
         """The program appends no more: states give their blocks back as soon as they end."""
@@ -160,7 +163,7 @@ class Interpreter:
             self.close_sequence(context, sequence)
         self._lost.update(lost)
         for reader in [reader for id in lost for reader in self._readers.pop(id, [])]:
-            self._wake(reader)
+            self.wake(reader)
         self._tell_watchers(context)
 
     # -- values, as steps see them
@@ -184,11 +187,13 @@ class Interpreter:
         context.infos[name] = info
         self._emit(ValueBound(id, name, context.path, value))
         for reader in self._readers.pop(id, []):
-            self._wake(reader)
+            self.wake(reader)
 
-    def seed_of(self, seed: int | None) -> int:
-        """The node's own seed, or the program's."""
-        return self._seed if seed is None else seed
+    def key(self, context: Context, seed: int | None, sample: int = 0) -> int:
+        """What a draw depends on: the node's own seed, or the program's and the place."""
+        if seed is not None:
+            return sample_key(seed, "", sample)
+        return sample_key(self._seed, context.place, sample)
 
     # -- the engine, as steps see it
 
@@ -236,7 +241,7 @@ class Interpreter:
         return self.core.generate(
             sequence,
             node.params,
-            key=sample_key(self.seed_of(node.params.seed), context.place, sample),
+            key=self.key(context, node.params.seed, sample),
             on_done=partial(self._ended, context),
             on_text=tell if self._on_event is not None else None,
             on_token=self.meter.token,
@@ -286,7 +291,8 @@ class Interpreter:
         self.start(context)
         return context
 
-    def _wake(self, context: Context) -> None:
+    def wake(self, context: Context) -> None:
+        """The state goes on; what it waited for is there."""
         context.waits = None
         self._ready.append(context)
 
@@ -312,7 +318,7 @@ class Interpreter:
 
     def _tell_watchers(self, context: Context) -> None:
         while context.watchers:
-            self._wake(context.watchers.pop())
+            self.wake(context.watchers.pop())
 
     def _process(self, context: Context) -> Process:
         """The life of a state."""
@@ -344,7 +350,7 @@ class Interpreter:
         """The engine says that a task is over."""
         context.missing -= 1
         if context.missing == 0 and not context.ended:
-            self._wake(context)
+            self.wake(context)
 
 
 def agreed(ways: Sequence[list[int]], most: Sequence[int]) -> int:

@@ -22,6 +22,7 @@ from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import PromptError
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.steps import RUN
+from ramet.runtime.works import Works
 
 REACH = 4  # times as many items are looked at as run at once
 
@@ -103,7 +104,7 @@ class _Opening(GraphRecorder):
 
     def __init__(self, core: EngineCore, chat: ChatFormat) -> None:
         self._tokenizer = core.tokenizer
-        self._interpreter = Interpreter(core, chat, RUN, 0, Meter(Limits()))
+        self._interpreter = Interpreter(core, chat, RUN, 0, Meter(Limits()), Works())
         self._over = False
         super().__init__()
 

@@ -22,6 +22,7 @@ from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.result import Finished, state_of
 from ramet.runtime.steps import RUN
 from ramet.runtime.strands import Strands
+from ramet.runtime.works import Works
 from ramet.verify import check_result, verify
 
 
@@ -44,11 +45,12 @@ class Run(GraphRecorder):
         scope: bytes = b"",
         variables: Context | None = None,
         limits: Limits | None = None,
+        works: Works | None = None,
     ) -> None:
         self.name = program.name
         self.done = False
-        meter = Meter(limits or Limits())
-        self._interpreter = Interpreter(core, chat, RUN, seed, meter, on_event, scope)
+        meter, works = Meter(limits or Limits()), works or Works()
+        self._interpreter = Interpreter(core, chat, RUN, seed, meter, works, on_event, scope)
         self._result: Result = None
         self._value: object = None
         self._strands = Strands(self._interpreter.is_settled)

@@ -22,15 +22,16 @@ from ramet.nodes import (
 )
 from ramet.runtime.context import Process
 from ramet.runtime.steps import branching, generation, scoring, selection, texts
+from ramet.runtime.steps.once import once
 
 RUN: dict[type[Node], Callable[..., Process]] = {
     Text: texts.text,
     Open: texts.open_turn,
     Close: texts.close_turn,
-    Gen: generation.gen,
+    Gen: once(generation.gen),
     Sample: generation.sample,
-    Select: selection.select,
-    Score: scoring.score,
+    Select: once(selection.select),
+    Score: once(scoring.score),
     Fork: branching.fork,
     Branch: branching.begin,
     Call: branching.begin,

@@ -136,9 +136,9 @@ class _Beams:
         self._prompt = len(sequence.tokens)
         self._eos = frozenset[int]() if params.ignore_eos else core.eos
         self._ends = self._eos | set(params.stop_tokens)
-        # Twice the beams, for it is not known before which of them complete a stop string.
-        self._width = 2 * params.beams + len(self._ends)
         self._reads = bool(params.stop or params.stop_regex)
+        # Twice the beams where it is not known before which tokens complete a stop.
+        self._width = (2 if self._reads else 1) * params.beams + len(self._ends)
         self._begin = TextStream(core.tokenizer, params, sequence.tokens)
         self._texts: dict[Path, TextStream] = {}  # of this step's candidates
         self._live = [_Beam(sequence, core.row(sequence, params, key=0), self._begin.copy())]

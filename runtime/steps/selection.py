@@ -7,7 +7,6 @@ from ramet.runtime.choice import Scored, choose
 from ramet.runtime.context import Context, ForTasks, Process
 from ramet.runtime.errors import PromptError
 from ramet.runtime.interpreter import Interpreter, agreed
-from ramet.runtime.sampling import sample_key
 from ramet.runtime.tokenizer import Piece
 
 
@@ -33,7 +32,7 @@ def select(run: Interpreter, context: Context, id: int, node: Select) -> Process
     if node.by == "unconditional":
         alone = yield from _alone(run, context, [way[at:] for way in ways])
     scored = Scored([way[at:] for way in ways], logprobs, alone)
-    info = choose(node, scored, sample_key(run.seed_of(node.seed), context.place, 0))
+    info = choose(node, scored, run.key(context, node.seed), start)
     chosen = node.options.index(info.text)
     for index, fork in enumerate(forks):
         if index != chosen:

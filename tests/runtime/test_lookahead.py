@@ -231,10 +231,10 @@ def test_an_item_that_starts_is_expected_no_more(
         expected[when] = expect(tokens, when, scope)
         return expected[when]
 
-    def starts(program: Any, arguments: Any, *, item: int = 0) -> Any:
+    def starts(program: Any, arguments: Any, *, item: int = 0, **others: Any) -> Any:
         assert item not in expected or not expected[item].path
         assert all(each.path for when, each in expected.items() if when > item)
-        return start_run(program, arguments, item=item)
+        return start_run(program, arguments, item=item, **others)
 
     monkeypatch.setattr(engine.core, "expect", watched)
     monkeypatch.setattr(engine, "start", starts)

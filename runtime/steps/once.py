@@ -1,0 +1,64 @@
+"""Lets a step run once for all states that come to the same work."""
+
+from collections.abc import Callable
+from functools import partial, wraps
+
+from ramet.nodes import Gen, Score, Select
+from ramet.runtime.context import Context, ForWork, Process
+from ramet.runtime.interpreter import Interpreter
+from ramet.runtime.works import Outcome, work_key
+
+Node = Gen | Select | Score
+Step = Callable[[Interpreter, Context, int, Node], Process]
+
+
+def once(step: Callable[..., Process]) -> Callable[..., Process]:
+    """The step, which takes over what another state has done, or waits for it."""
+
+    @wraps(step)
+    def shared(run: Interpreter, context: Context, id: int, node: Node) -> Process:
+        if isinstance(node, Score):
+            yield from run.await_values(node.parts)
+        key = work_key(context, node, run.spelled)
+        if key is None:
+            yield from step(run, context, id, node)
+            return
+        while (work := run.works.find(key)) is not None:
+            if work.outcome is not None:
+                _take_over(run, context, id, node, work.outcome)
+                return
+            work.waiting.append((context, partial(run.wake, context)))
+            yield ForWork()
+        work = run.works.begin(key)
+        written = len(context.written)
+        try:
+            yield from step(run, context, id, node)
+            work.outcome = _outcome(run, context, id, written)
+        finally:
+            run.works.end(key, context, run.core)
+
+    return shared
+
+
+def _outcome(run: Interpreter, context: Context, id: int, written: int) -> Outcome:
+    sequence = run.opened(context)
+    new = context.written[written:]
+    return Outcome(
+        tokens=tuple(sequence.tokens),
+        pending=tuple(context.pending),
+        text="".join(span.text for span in new) if new else None,
+        value=run.value(id),
+        info=run.info(id),
+    )
+
+
+def _take_over(run: Interpreter, context: Context, id: int, node: Node, outcome: Outcome) -> None:
+    run.opened(context).tokens[:] = outcome.tokens
+    if outcome.text is not None:
+        context.generated(outcome.text, "")
+    if isinstance(node, Gen):
+        texts = [outcome.text] if outcome.text is not None else outcome.info.text
+        for sample, text in enumerate(texts):
+            run.tell_text(context, id, node, text, sample)
+    context.pending = list(outcome.pending)
+    run.bind(context, id, node.name, outcome.value, outcome.info)
