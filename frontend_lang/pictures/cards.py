@@ -17,7 +17,6 @@ PROMPT_CELL, NOTE_CELL, HEADING_CELL, TITLE_CELL = 6.7, 6.1, 7.4, 6.6  # widths 
 LONGEST = {1: 5, 2: 3, 3: 3}  # lines of a text, by how many texts there are on its card
 CROWDED = 2  # lines of a text among more
 NOTES = 2  # lines of settings
-RESULT_ROOM = 4_000  # characters of a result that are looked at
 
 
 @dataclass(frozen=True, slots=True)
