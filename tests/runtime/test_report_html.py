@@ -23,10 +23,10 @@ HOSTILE = "</div></details><script>alert(1)</script>&lt;\"'\x00\u202e"
 @ramet.program
 def nested(s: ramet.State) -> None:
     s += "a prompt that the branches share, a few blocks long"
-    for branch in s.fork(2):
-        branch += "<b>" + ramet.gen("text", max_tokens=4, ignore_eos=True)
-        for leaf in branch.fork(2):
-            leaf += ramet.gen("more", max_tokens=3, ignore_eos=True)
+    for number, branch in enumerate(s.fork(2)):
+        branch += f"<b>{number}" + ramet.gen("text", max_tokens=4, ignore_eos=True)
+        for letter, leaf in zip("xy", branch.fork(2), strict=True):
+            leaf += letter + ramet.gen("more", max_tokens=3, ignore_eos=True)
 
 
 @pytest.fixture
