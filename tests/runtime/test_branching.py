@@ -198,7 +198,7 @@ def test_keep_gives_the_siblings_blocks_back_in_the_same_step(toy_engine: ToyEng
         engine.round([one])
     engine.audit()
     # The shared context, and the blocks of four branches before, of one from then on.
-    assert held[0] > 4 + 2 * 3
+    assert held[0] > 4 + 2 * 2
     assert engine.stats().cache.held <= 4 + 2 + 1
     assert engine.stats().sequences == 1
     drive(engine, one)
@@ -452,3 +452,41 @@ def test_an_abort_at_any_moment_gives_everything_back(toy_engine: ToyEngine) -> 
             one.result()
         one.partial()
     assert run(engine, everything).value == value
+
+
+def test_a_branch_that_nobody_can_name_gives_its_blocks_back(toy_engine: ToyEngine) -> None:
+    """At once, and not when the program ends: nothing in it keeps a branch."""
+    engine = toy_engine()
+    program = ramet.loads(
+        'program p():\n    "start"\n    fork 4 as f:\n'
+        "        gen a(max_tokens=2, ignore_eos=true, temperature=1.0)\n"
+        "    gen b(max_tokens=60, ignore_eos=true)"
+    )
+    run = engine.start(program, {})
+    for _ in range(12):
+        engine.round([run])
+    assert engine.stats().sequences == 1
+    run.abort()
+    engine.audit()
+
+
+def test_a_branch_in_python_that_is_let_go_gives_its_blocks_back(toy_engine: ToyEngine) -> None:
+    @ramet.program
+    def p(s: ramet.State, hold: bool) -> None:
+        s += "start "
+        drafts = s.fork(3)
+        for draft in drafts:
+            draft += gen("a", max_tokens=2, ignore_eos=True, temperature=1.0)
+        if not hold:
+            del drafts, draft
+        s += gen("b", max_tokens=40, ignore_eos=True)
+        str(s["b"])
+
+    for hold, sequences in ((False, 1), (True, 4)):
+        engine = toy_engine()
+        run = engine.start(p, {"hold": hold})
+        for _ in range(12):
+            engine.round([run])
+        assert engine.stats().sequences == sequences
+        run.abort()
+        engine.audit()
