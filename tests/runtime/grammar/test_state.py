@@ -8,11 +8,14 @@ from collections.abc import Callable
 import jsonschema
 import pytest
 import regex
+from tokenizers import normalizers
+from transformers import PreTrainedTokenizerFast
 
 from ramet.runtime.errors import ConstraintError
 from ramet.runtime.grammar import Grammar, GrammarCompiler
 from ramet.runtime.tokenizer import Tokenizer
 from ramet.types import Type, json_type, value_of
+from tests.runtime.conftest import byte_backend
 from tests.runtime.grammar.walks import allowed, random_regex, random_schema, walk
 from tests.runtime.tokenizers import byte_level, sentencepiece, smollm2
 
@@ -195,3 +198,13 @@ def test_a_vocabulary_without_the_bytes_it_takes() -> None:
     grammar = grammars.start(Type("regex", "!z"))
     with pytest.raises(ConstraintError, match="no token leads on to a whole text"):
         walk(grammar, random.Random(0), 3)
+
+
+def test_a_tokenizer_that_changes_what_it_reads() -> None:
+    """Where it writes something else, the bytes of the tokens decide."""
+    backend = byte_backend()
+    backend.normalizer = normalizers.Lowercase()
+    tokenizer = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>"))
+    grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+    tokens = walk(grammars.start(Type("regex", "ABC")), random.Random(0), 9)
+    assert spelled(tokenizer, tokens) == "ABC"

@@ -148,6 +148,15 @@ def test_allowed_tokens_may_leave_nothing(grammars: GrammarCompiler) -> None:
     assert second.token in (b, 7)
 
 
+def test_an_end_that_is_not_allowed_is_no_way_out(grammars: GrammarCompiler) -> None:
+    (one, dot) = ids(b"1.")
+    logits = torch.zeros(1, VOCAB)
+    logits[0, one], logits[0, dot] = 2.0, 9.0
+    grammar = begun(grammars, "[0-9]+", b"4")
+    (draw,) = Sampler().sample(logits, [row(grammar, allowed_tokens=[one, dot])], [0])
+    assert draw.token == one
+
+
 def test_a_bias_is_heard_within_the_grammar(grammars: GrammarCompiler) -> None:
     _, b, z = ids(b"abz")
     rows = [row(begun(grammars, "[ab]"), logit_bias={b: 50.0, z: 90.0})]
