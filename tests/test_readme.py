@@ -37,6 +37,6 @@ def test_the_readmes_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_tree_in_the_readme_names_every_module() -> None:
     root = Path(__file__).parent.parent
-    for room in ("frontend_lang", "cache", "kernels/ops", "runtime"):
+    for room in ("frontend_lang", "cache", "kernels/ops", "runtime", "compat/sglang"):
         for path in (root / room).glob("*.py"):
             assert path.name == "__init__.py" or re.search(rf"^  {path.name}\b", README, re.M), path

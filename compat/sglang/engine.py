@@ -148,7 +148,9 @@ class Engine:
 
     def _begin(self, job: "_Job", on_text: Callable[[str], None] | None = None) -> "Future[Tasks]":
         request = job.request
-        seed = self.engine.config.seed if request.params.seed is None else request.params.seed
+        seed, place = request.params.seed, "engine"
+        if seed is None:
+            seed, place = self.engine.config.seed, f"engine/{job.number}"
 
         def submit(desk: Desk) -> None:
             opened = [desk.open(job.tokens) for _ in range(request.n)]
@@ -158,7 +160,7 @@ class Engine:
                 desk.score(job.opened[-1], min(max(1, request.logprobs.start), len(job.tokens)))
             params = SamplingParams(max_tokens=1, logprobs=request.params.logprobs)
             for index, sequence in enumerate(opened):
-                key = sample_key(seed, f"engine/{job.number}", index)
+                key = sample_key(seed, place, index)
                 desk.generate(
                     sequence,
                     params if request.empty else request.params,

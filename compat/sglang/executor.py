@@ -51,6 +51,7 @@ class StreamExecutor(StateWriter):
         )
         self.use_thread = use_thread
         self.is_finished = False
+        self.body: threading.Thread | None = None  # that runs the program, if it streams
         self._forks = 0
         self._branches: weakref.WeakSet[StreamExecutor] = weakref.WeakSet()
         self._queue: deque[Any] = deque()
@@ -69,6 +70,7 @@ class StreamExecutor(StateWriter):
             if self.error_ is not None:
                 return
             self._announce(expr)
+            self._notify()
             if isinstance(expr, str) and not self._working:
                 self._fill(expr)
                 return
@@ -98,12 +100,24 @@ class StreamExecutor(StateWriter):
             KeyError: there is none of that name.
             Exception: what ended the state, or the branch, that was to set it.
         """
-        if (event := self.variable_event.get(name)) is not None:
+        if (event := self._event(name)) is not None:
             event.wait()
         if name in self.variables:
             return self.variables[name]
         error = self.lost.get(name) or self.error_
         raise KeyError(name) if error is None else error
+
+    def _event(self, name: Any) -> threading.Event | None:
+        """Set when the variable has its value; None if nothing will set one.
+
+        Who reads a stream may come before the body, which runs apart, has said what it will set.
+        """
+        with self._changed:
+            if self.body not in (None, threading.current_thread()):
+                self._changed.wait_for(
+                    lambda: self._ended or name in self.variable_event or name in self.variables
+                )
+            return self.variable_event.get(name)
 
     def set_var(self, name: Any, value: Any) -> None:
         self.variables[name] = value
@@ -113,7 +127,7 @@ class StreamExecutor(StateWriter):
 
         Raises `TimeoutError` after that many seconds, and what ended the state.
         """
-        event = self.variable_event.get(name)
+        event = self._event(name)
         if event is not None and not event.wait(timeout):
             raise TimeoutError(f"{name!r} has no value after {timeout} s")
         if event is not None and name not in self.meta_info and self.error_ is not None:
@@ -151,6 +165,7 @@ class StreamExecutor(StateWriter):
             if self._ended:
                 return
             self._ended = True
+            self._notify()
             if self._working:
                 return
         self._finish()
@@ -247,6 +262,7 @@ class StreamExecutor(StateWriter):
             place=f"{self.place}/{self.steps}.{self._forks}.{index}",
         )
         self._copy_to(child)
+        child.body = self.body
         self._branches.add(child)
         self.backend.fork_program(self, child, offset)
         return child

@@ -1,7 +1,7 @@
 """A program: a function on a state, and the ways to run it."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -75,7 +75,7 @@ class SglFunction:
         progress_bar: bool = False,
         generator_style: bool = False,
         **settings: Any,
-    ) -> list[ProgramState] | Iterator[ProgramState]:
+    ) -> list[ProgramState] | Generator[ProgramState, None, None]:
         """Run once for each item, together, and wait; the states are in the order of the items.
 
         Args:

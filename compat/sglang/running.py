@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,8 +51,9 @@ def run_program(
     )
     state = ProgramState(executor)
     if stream:
-        run = threading.Thread(target=_streamed, args=(state, call), name="sgl-body", daemon=True)
-        run.start()
+        body = threading.Thread(target=_streamed, args=(state, call), name="sgl-body", daemon=True)
+        executor.body = body
+        body.start()
     else:
         _body(state, call)
     return state
@@ -82,7 +83,7 @@ def run_batch(
     settings: SglSamplingParams,
     num_threads: int | str,
     progress_bar: bool,
-) -> Iterator[ProgramState]:
+) -> Generator[ProgramState, None, None]:
     """The finished states, in order."""
     auto = max(96, 16 * (os.cpu_count() or 1))
     threads = min(auto if num_threads == "auto" else int(num_threads), len(calls))

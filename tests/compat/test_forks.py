@@ -1,6 +1,7 @@
 """Branches: forks, groups, joins, copies."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import ramet.compat.sglang as sgl
 from tests.compat.conftest import Scripted
 
 
-def run(body: Any, backend: Scripted) -> Any:
+def run(body: Callable[..., Any], backend: Scripted) -> Any:
     return sgl.function(body).run(backend=backend)
 
 

@@ -41,6 +41,18 @@ def test_an_unknown_variable_gives_nothing(scripted: Scripted) -> None:
     assert list(two.run(stream=True).text_iter("nobody")) == [""]
 
 
+def test_a_variable_of_a_stream_can_be_read_at_once(scripted: Scripted) -> None:
+    @sgl.function
+    def late(s: Any) -> None:
+        time.sleep(0.05)
+        s += "Q:" + sgl.gen("a")
+
+    assert late.run(stream=True)["a"] == "ok"
+    assert late.run(stream=True).get_meta_info("a")["completion_tokens"] == 2
+    with pytest.raises(KeyError):
+        late.run(stream=True)["nobody"]
+
+
 def test_without_stream_there_is_one_piece(scripted: Scripted) -> None:
     state = two.run()
     assert list(state.text_iter()) == ["Q:ok then ok"]
