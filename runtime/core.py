@@ -348,8 +348,9 @@ class EngineCore:
     def _expand(self, expanding: list[tuple[int, Expansion]], logits: Tensor) -> None:
         rows, widths = zip(*((task.row, task.width) for _, task in expanding), strict=True)
         try:
-            some = logits[torch.tensor([row for row, _ in expanding])]
-            found = continuations(some, rows, widths)
+            if len(expanding) < len(logits):
+                logits = logits[torch.tensor([row for row, _ in expanding])]
+            found = continuations(logits, rows, widths)
         except Exception as error:
             for _, task in expanding:
                 self._end(task, _failure(error))

@@ -29,7 +29,7 @@ class Continuations:
 
 @torch.inference_mode()
 def continuations(logits: Tensor, rows: Rows, widths: Sequence[int]) -> list[Continuations]:
-    """For each of logits [R, V] its row's `width` best next tokens. The logits are used up.
+    """For each of logits [R, V] its row's `width` best next tokens.
 
     The processors apply to log-probabilities, which are not normalised again, as in the beam
     search of transformers. A row whose logits hold NaN or +inf gets a `SamplingError`.

@@ -344,7 +344,7 @@ def test_every_hypothesis_goes_on_as_a_branch(toy_engine: ToyEngine, n: int) -> 
         assert more.usage.prompt_computed <= 2, "the last token of the hypothesis, and the text"
     row = tokens_of(engine, PROMPT)
     own = int(words(list(zip(row, range(99), strict=False))).argmax())
-    assert done.root.infos["own"].tokens[0] == own
+    assert info(done, "own").tokens[0] == own
 
 
 def test_fewer_hypotheses_than_branches(toy_engine: ToyEngine) -> None:
@@ -582,3 +582,22 @@ def test_an_empty_prompt_is_refused(toy_engine: ToyEngine) -> None:
 
     with pytest.raises(ramet.RametError, match="no text to continue"):
         run(engine, empty)
+
+
+@pytest.mark.parametrize("at", [0, 3, 6])
+def test_an_interrupt_gives_everything_back(toy_engine: ToyEngine, at: int) -> None:
+    engine = toy_engine(block_size=4)
+    forward = engine.core.model.forward
+
+    def interrupted(*args: Any) -> Tensor:
+        if toy_model(engine.core).forwards == at:
+            raise KeyboardInterrupt
+        return forward(*args)
+
+    engine.core.model.forward = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(search, text=PROMPT, params=params_of(engine, ignore_eos=True))
+    engine.audit()
+    engine.core.model.forward = forward  # type: ignore[method-assign]
+    params = params_of(engine)
+    check(engine, run(engine, search, text=PROMPT, params=params), PROMPT, params)
