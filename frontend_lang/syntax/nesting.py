@@ -30,26 +30,25 @@ class Nesting:
         self._limits = limits
         self._indents: list[int] = []
         self._levels: list[_Level] = []
-
-    @property
-    def blocks(self) -> int:
-        """The blocks around the line."""
-        return max(0, len(self._indents) - 1)
+        self.blocks = 0  # around the line
 
     def line(self, indent: int, at: int) -> None:
         """A line begins there, after that many blanks."""
-        while self._indents and self._indents[-1] >= indent:
-            self._indents.pop()
-        self._indents.append(indent)
+        indents = self._indents
+        while indents and indents[-1] >= indent:
+            indents.pop()
+        self.blocks = len(indents)
+        indents.append(indent)
         self._levels = [_Level()]
-        self._hold(self.blocks, at)
+        if self.blocks > self._limits.nesting:
+            self._refuse(self.blocks, at)
 
     def open(self, at: int, index: bool = False) -> None:
         """A bracket or a hole opens there."""
         if index:
             self._levels[-1].links += 1
         self._levels.append(_Level())
-        self._hold(self.blocks + len(self._levels) - 1, at)
+        self._hold(0, at)
 
     def close(self) -> None:
         self._levels.pop()
@@ -57,19 +56,28 @@ class Nesting:
     def token(self, kind: str, value: str, at: int) -> None:
         """Any token but an opening bracket and a text."""
         level = self._levels[-1]
+        if kind == "NAME":
+            level.signs = 0
+            if value == "limit":
+                level.choices = 0
+            return
         level.signs = level.signs + 1 if kind in _PREFIXES else 0
         if kind == "DOT":
             level.links += 1
-        elif kind != "NAME" and kind != "RSQB":
+        elif kind != "RSQB":
             level.links = 0
         if kind == "ELSE":
             level.choices += 1
-        elif kind in ("COMMA", "COLON") or value == "limit":
+        elif kind in ("COMMA", "COLON"):
             level.choices = 0
         chain = max(level.signs, level.links, level.choices)
         if chain > _SLACK:
-            self._hold(self.blocks + len(self._levels) - 1 + chain - _SLACK, at)
+            self._hold(chain - _SLACK, at)
 
-    def _hold(self, depth: int, at: int) -> None:
+    def _hold(self, chain: int, at: int) -> None:
+        depth = self.blocks + len(self._levels) - 1 + chain
         if depth > self._limits.nesting:
-            self._limits.hold("nesting", depth, self._source.span(at))
+            self._refuse(depth, at)
+
+    def _refuse(self, depth: int, at: int) -> None:
+        self._limits.hold("nesting", depth, self._source.span(at))

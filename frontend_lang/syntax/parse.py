@@ -54,7 +54,7 @@ class Reader:
     def read(self, line: Line) -> Read:
         """The statement that the line is; `Broken` if there is a mistake in it."""
         span = self._source.span(line.at)
-        trivia = Trivia(line.lead, line.tail, line.gap)
+        trivia = Trivia(tuple(line.lead), line.tail, line.gap)
         statement = None if line.broken else self._statement(line, span)
         if statement is None:
             names = [str(token.value) for token in line.tokens if token.type == "NAME"]

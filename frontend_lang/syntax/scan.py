@@ -15,17 +15,24 @@ from ramet.syntax.words import contextual, number, word
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 _MARK = "|".join(re.escape(mark) for mark in MARKS)
 _TOKEN = re.compile(
-    rf"""(?P<blank>[ \t]+)
-    | (?P<comment>\#[^\n]*)
+    rf"""[ \t]*+(?:
+    (?P<comment>\#[^\n]*)
     | (?P<newline>\n)
     | (?P<string>r?(?:\"\"\"|'''|"|'))
     | (?P<number>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)
     | (?P<word>[^\W\d]\w*)
-    | (?P<mark>{_MARK})""",
+    | (?P<mark>{_MARK})
+    | (?P<unknown>.)
+    | (?P<end>\Z))""",
     re.VERBOSE,
 )
 _FOREIGN = re.compile("^\ufeff|[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-_BLANKS = re.compile(r"[ \t]*")
+_BLANKS = re.compile(r"[ \t]*+")
+_EMPTY_LINES = re.compile(r"(?:[ \t]*+\n)++")
+_COMMENT_LINES = re.compile(r"(?:[ \t]*+(?:#[^\n]*+)?\n)*+")
+_COMMENTS = re.compile(r"#[^\n]*(?<!\s)")
+_UNKNOWN = re.compile(rf"""(?:(?!{_MARK})[^\w\s"'#])*+""")
+_SAME = re.compile(r"(.)\1*+")
 _VALUE_ENDS = ("NAME", "STRING", "RPAR", "RSQB", "RBRACE")
 # Begins a statement, and can hardly begin a line inside brackets.
 _BEGINS = re.compile(
@@ -33,7 +40,11 @@ _BEGINS = re.compile(
     r"|while)\b[^\n]*"
 )
 _BEGINS_ANYTHING = re.compile(r"( *)[^\s#)\]}]")
-_PLAIN = {quote: re.compile(rf"[^{quote}\\{{}}\n]+") for quote in "\"'"}
+_PLAIN = {
+    mark * count: re.compile(rf"[^{mark}\\{{}}{end}]+")
+    for mark in "\"'"
+    for count, end in ((1, r"\n"), (3, ""))
+}
 _SIMPLE_ESCAPES = {
     "n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", "'": "'", '"': '"', "\n": "",
 }  # fmt: skip
@@ -90,20 +101,21 @@ class _Scanner:
         lead: list[str] = []
         gap = False
         while self.at < len(self.text):
-            indent = self._indentation()
-            end = self.source.end_of_line(self.at)
-            if self.at == end:
-                if lead:
-                    lead += [""] if lead[-1] else []
-                else:
-                    gap = True
-                self.at = end + 1
-            elif self.text[self.at] == "#":
+            if (empty := _EMPTY_LINES.match(self.text, self.at)) is not None:
+                self.at = empty.end()
+                gap = gap or not lead
+                lead += [""] if lead else []
+            begin = self.at
+            self.at = _matched(_BLANKS, self.text, begin)
+            if self.text.startswith("#", self.at):
+                end = self.source.end_of_line(self.at)
                 lead.append(self.text[self.at : end].rstrip())
                 self.at = end + 1
-            else:
-                self.limits.hold("statements", len(found.lines) + 1, self.source.span(self.at))
-                found.lines.append(self._line(indent, lead, gap))
+            elif self.at < len(self.text):
+                if len(found.lines) == self.limits.statements:
+                    self.limits.hold("statements", len(found.lines) + 1, self.source.span(self.at))
+                self._line(self.text[begin : self.at], lead, gap)
+                found.lines.append(self.line)
                 lead, gap = [], False
         found.tail = (*[""][: bool(gap and lead and found.lines)], *lead)
         if found.tail and not found.tail[-1]:
@@ -119,48 +131,51 @@ class _Scanner:
 
     # -- a line
 
-    def _indentation(self) -> int:
-        begin = self.at
-        self.at = _BLANKS.match(self.text, begin).end()  # pyright: ignore[reportOptionalMemberAccess]
-        return len(self.text[begin : self.at].expandtabs(4))
-
-    def _line(self, indent: int, lead: list[str], gap: bool) -> Line:
+    def _line(self, blanks: str, lead: list[str], gap: bool) -> None:
         """The tokens up to the line's end, and the comment behind them."""
-        begin = self.at
-        self.nesting.line(indent, begin)
-        self.line = Line(begin, indent, self.nesting.blocks, lead=tuple(lead), gap=gap)
-        if "\t" in self.text[self.text.rfind("\n", 0, begin) + 1 : begin]:
-            self._mistake(begin, "a line is indented with blanks, not with tabs")
-        self._tokens(self.line.tokens, None)
+        indent = len(blanks.expandtabs(4))
+        self.nesting.line(indent, self.at)
+        line = self.line = Line(self.at, indent, self.nesting.blocks, lead=lead, gap=gap)
+        if "\t" in blanks:
+            self._mistake(line.at, "a line is indented with blanks, not with tabs")
+        self._tokens(line.tokens, None)
         self.at += 1
-        contextual(self.line.tokens)
-        return self.line
+        contextual(line.tokens)
 
     def _tokens(self, tokens: list[Token], hole: int | None) -> None:
         """Tokens to the end of the line, or of the hole that was opened there."""
         open_brackets: list[tuple[str, int]] = []
         while self.at < len(self.text):
             found = _TOKEN.match(self.text, self.at)
-            if found is None:
-                self._mistake(self.at, f"{self.text[self.at]!r} cannot stand here")
-                self.at += 1
+            assert found is not None, "it has any character, and the end"
+            kind = str(found.lastgroup)
+            value, begin = found[kind], found.start(kind)
+            self.at = begin
+            if kind == "newline":
+                if hole is not None or not open_brackets or not self._goes_on():
+                    break
                 continue
-            kind, begin, value = found.lastgroup, self.at, found.group()
-            if kind == "newline" and (hole is not None or not self._goes_on(open_brackets)):
-                break
             if kind == "string":
                 tokens.append(self._string(value))
                 continue
             if kind == "mark":
                 if value == "}" and hole is not None and not open_brackets:
                     return
+                if value in ")]}" and not open_brackets:
+                    self._mistake(begin, f"{value!r} closes nothing")
+                    self.at = _matched(_SAME, self.text, begin)
+                    continue
                 self._mark(value, open_brackets, tokens)
             elif kind == "word":
                 self._word(word(value, begin), tokens)
             elif kind == "number":
                 self._word(number(value, begin), tokens)
+            elif kind == "unknown":
+                self._mistake(begin, f"{value!r} cannot stand here")
+                self.at = _matched(_UNKNOWN, self.text, begin + 1)
+                continue
             elif kind == "comment":
-                self._comment(begin, value.rstrip(), bool(open_brackets), hole)
+                self._comment(value.rstrip(), bool(open_brackets), hole)
             self.at = found.end()
         if hole is not None:
             self._mistake(hole, "the '{' is never closed; write {{ for a brace")
@@ -170,21 +185,24 @@ class _Scanner:
         for _ in open_brackets:
             self.nesting.close()
 
-    def _goes_on(self, open_brackets: list[tuple[str, int]]) -> bool:
-        """Whether the logical line does, behind this line end.
+    def _goes_on(self) -> bool:
+        """Whether the logical line does, behind this line end in brackets.
 
-        A bracket was forgotten if a statement begins there, no further right than the line itself.
+        One was forgotten if a statement begins there, no further right than the line itself.
         """
-        if not open_brackets:
+        end = _matched(_COMMENT_LINES, self.text, self.at + 1)
+        begins = (_BEGINS_ANYTHING if self.line.broken else _BEGINS).match(self.text, end)
+        if begins is not None and len(begins.group(1)) <= self.line.indent:
             return False
-        begins = (_BEGINS_ANYTHING if self.line.broken else _BEGINS).match(self.text, self.at + 1)
-        return begins is None or len(begins.group(1)) > self.line.indent
+        self.line.lead += _COMMENTS.findall(self.text, self.at + 1, end)
+        self.at = end
+        return True
 
-    def _comment(self, at: int, comment: str, in_bracket: bool, hole: int | None) -> None:
+    def _comment(self, comment: str, in_bracket: bool, hole: int | None) -> None:
         if hole is not None:
-            self._mistake(at, "a comment cannot stand inside the braces of a text")
+            self._mistake(self.at, "a comment cannot stand inside the braces of a text")
         elif in_bracket:
-            self.line.lead += (comment,)
+            self.line.lead.append(comment)
         else:
             self.line.tail = comment
 
@@ -201,16 +219,14 @@ class _Scanner:
             index = mark == "[" and bool(tokens) and tokens[-1].type in _VALUE_ENDS
             self.nesting.open(self.at, index)
             open_brackets.append((mark, self.at))
-        elif mark in ")]}" and not self._closes(mark, open_brackets):
-            return
         else:
+            if mark in ")]}":
+                self._close(mark, open_brackets)
             self.nesting.token(token.type, mark, self.at)
         tokens.append(token)
 
-    def _closes(self, mark: str, open_brackets: list[tuple[str, int]]) -> bool:
-        if not open_brackets:
-            self._mistake(self.at, f"{mark!r} closes nothing")
-            return False
+    def _close(self, mark: str, open_brackets: list[tuple[str, int]]) -> None:
+        """The bracket that it closes, and those in it that were not closed."""
         opened, _ = open_brackets[-1]
         if _CLOSERS[opened] != mark:
             self._mistake(self.at, f"{mark!r} closes {opened!r}; {_CLOSERS[opened]!r} is needed")
@@ -219,7 +235,6 @@ class _Scanner:
             opened, _ = open_brackets.pop()
             if _CLOSERS[opened] == mark or not any(_CLOSERS[o] == mark for o, _ in open_brackets):
                 break
-        return True
 
     # -- strings
 
@@ -244,7 +259,7 @@ class _Scanner:
     def _parts(self, begin: int, quotes: str) -> list[str | Hole]:
         parts: list[str | Hole] = []
         texts: list[str] = []
-        plain, triple = _PLAIN[quotes[0]], len(quotes) == 3
+        plain, triple = _PLAIN[quotes], len(quotes) == 3
         while True:
             if found := plain.match(self.text, self.at):
                 texts.append(found.group())
@@ -310,3 +325,10 @@ class _Scanner:
             return ""
         self.at += 1 + length
         return chr(code)
+
+
+def _matched(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where a pattern that matches anywhere ends."""
+    found = pattern.match(text, at)
+    assert found is not None, "it takes nothing, too"
+    return found.end()

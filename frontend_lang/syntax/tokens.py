@@ -48,10 +48,10 @@ class Line:
 
     at: int  # where its first token begins
     indent: int  # blanks before it
-    depth: int  # blocks around it
+    depth: int = 0  # blocks around it
     tokens: list[Token] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)  # of all its texts, the inner ones first
-    lead: tuple[str, ...] = ()  # comments on lines of their own before it, or inside brackets
+    lead: list[str] = field(default_factory=list)  # comments before it, and inside brackets
     tail: str = ""  # the comment behind it
     gap: bool = False  # whether a blank line comes before it, or before its comments
     broken: bool = False  # whether a mistake was found in it
