@@ -110,6 +110,21 @@ def test_coroutines(engine: sgl.Engine) -> None:
     asyncio.run(main())
 
 
+def test_a_coroutine_that_is_cancelled_takes_its_prompt_with_it(engine: sgl.Engine) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(
+            engine.async_generate("tell", {**GREEDY, "max_new_tokens": 3000})
+        )
+        assert await asyncio.to_thread(until, lambda: engine.engine.stats().steps > 0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert until(lambda: engine.engine.stats().sequences == 0)
+        assert engine.engine.stats().steps < 2000
+
+    asyncio.run(main())
+
+
 def test_programs_run_on_it(engine: sgl.Engine) -> None:
     @sgl.function
     def program(s: Any) -> None:

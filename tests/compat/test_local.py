@@ -12,6 +12,7 @@ import pytest
 import ramet
 import ramet.compat.sglang as sgl
 from ramet.compat.sglang.backend.local import LocalBackend
+from ramet.compat.sglang.lang.ir import REGEX_BOOL
 from ramet.runtime import AsyncEngine, Engine
 from ramet.runtime.errors import (
     CapacityError,
@@ -214,6 +215,9 @@ def test_no_tokens_tell_what_would_come_next(engine: Engine) -> None:
         ({"regex": "[a-c]{3}-[0-9]{2}"}, "[a-c]{3}-[0-9]{2}"),
         ({"dtype": int, "max_tokens": 4}, "[-+]?[0-9]+"),
         ({"dtype": "bool"}, "True|False"),
+        ({"dtype": float, "max_tokens": 6}, "[-+]?[0-9]*[.]?[0-9]*"),
+        ({"dtype": str, "max_tokens": 3}, r'"[^"]{2}|"[^"]?"'),
+        ({"regex": "(" + REGEX_BOOL + ", ){2}end"}, "(True, |False, ){2}end"),
         ({"json_schema": '{"enum": ["red", "blue"]}'}, '"red"|"blue"'),
     ],
 )

@@ -6,7 +6,8 @@ An `AsyncEngine` has such a thread. For an `Engine` there is one as long as ther
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence as Tokens
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import TypeVar
 
 from ramet.params import SamplingParams
@@ -68,17 +69,20 @@ class Desk:
     def settle(self) -> None:
         """Tell, once nothing is left."""
         error = next((task.error for task in self.tasks if task.error is not None), None)
-        if not self._left and not self._result.done():
+        if not self._left:
+            self._tell(error)
+
+    def give_up(self, error: BaseException) -> None:
+        self._tell(error)
+        for task in self.tasks:
+            self.core.abort(task)
+
+    def _tell(self, error: BaseException | None) -> None:
+        with suppress(InvalidStateError):  # it was told before, or nobody waits any more
             if error is None:
                 self._result.set_result(self.tasks)
             else:
                 self._result.set_exception(error)
-
-    def give_up(self, error: BaseException) -> None:
-        if not self._result.done():
-            self._result.set_exception(error)
-        for task in self.tasks:
-            self.core.abort(task)
 
 
 Submit = Callable[[Desk], None]
