@@ -1,6 +1,7 @@
 """Searches in the engine, on a model that can be worked out: what they find, whatever the blocks
 and the company; what they leave; and that everything comes back."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -601,3 +602,49 @@ def test_an_interrupt_gives_everything_back(toy_engine: ToyEngine, at: int) -> N
     engine.core.model.forward = forward  # type: ignore[method-assign]
     params = params_of(engine)
     check(engine, run(engine, search, text=PROMPT, params=params), PROMPT, params)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_searches_in_any_company(toy_engine: ToyEngine, seed: int) -> None:
+    """Random settings and requests, a pool that hardly holds the largest, some cancelled."""
+    rng = random.Random(seed)
+    settings = {
+        "block_size": rng.choice([1, 3, 4]),
+        "max_sequences": rng.choice([2, 7, 256]),
+        "step_tokens": rng.choice([3, 20, 1024]),
+        "sharing": rng.random() < 0.8,
+    }
+    largest = -(-(20 + 10) // settings["block_size"]) * 6 + 1
+    engine, reference = toy_engine(num_blocks=largest, **settings), toy_engine()
+    runs = []
+    for _ in range(8):
+        params = params_of(
+            engine,
+            beams=rng.randint(1, 6),
+            max_tokens=rng.randint(1, 10),
+            length_penalty=rng.choice([0.0, 1.0, 2.0]),
+            early_stopping=rng.choice([True, False, "never"]),
+            stop=rng.choice([(), ("a", "bc")]),
+        )
+        text = "".join(rng.choices("ab", k=rng.randint(1, 20)))
+        runs.append(
+            rng.choice(
+                [(search, {"text": text, "params": params}), (everything, {"params": params})]
+            )
+        )
+    active = [engine.start(program, arguments) for program, arguments in runs]
+    cancelled = rng.sample(active, 2)
+    rounds = 0
+    while not all(one.done for one in active):
+        engine.round([one for one in active if not one.done])
+        engine.audit()
+        rounds += 1
+        if rounds in (5, 9):
+            cancelled[rounds // 9].abort()
+        assert rounds < 3_000
+    assert all_back(engine.core)
+    for (program, arguments), one in zip(runs, active, strict=True):
+        if one.error is None:
+            assert one.result().value == run(reference, program, **arguments).value
+        else:
+            assert one in cancelled
