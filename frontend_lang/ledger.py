@@ -64,8 +64,10 @@ class Ledger:
                 pass
         if isinstance(node, Step) and not isinstance(node, Branch | Call):
             self.continued.add(node.state)
-        forks = isinstance(node, Fork | Sample) and self.node(node.state) is not None
-        self.changed.append(self.changed[node.state] if forks else id)
+        if isinstance(node, Fork | Sample) and self.node(node.state) is not None:
+            self.changed.append(self.changed[node.state])
+        else:
+            self.changed.append(id)
         self.nodes.append(node)
         self.roles.append(role)
         self.begun.append(begun)

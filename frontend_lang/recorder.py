@@ -45,6 +45,10 @@ class Recorder(Protocol):
         """
         ...
 
+    def dropped(self, node: int) -> None:
+        """Nobody can name the state after that node any more; told from any thread."""
+        ...
+
 
 class GraphRecorder:
     """Collects the nodes of one program into a graph. A value cannot be read: nothing runs."""
@@ -79,6 +83,9 @@ class GraphRecorder:
     def together(self, bodies: Sequence[Callable[[], None]]) -> None:
         for body in bodies:
             body()
+
+    def dropped(self, node: int) -> None:
+        pass
 
     def read(self, node: int) -> object:
         raise TraceError(self.binds(node).name, callsite())

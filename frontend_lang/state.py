@@ -54,6 +54,9 @@ class State:
         self._at = at  # the node after which the next one comes
         self._names = dict(names or {})  # variable -> the node that bound it last
 
+    def __del__(self) -> None:
+        self._recorder.dropped(self._at)
+
     def __iadd__(self, item: Term) -> Self:
         self._append(terms_of(item), callsite())
         return self

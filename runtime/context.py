@@ -82,6 +82,7 @@ class Context:
     drawn: tuple[str, object, Info] | None = None  # what a branch of a sample begins with
     owned: set[Sequence] = field(default_factory=set)  # to be closed when the state ends
     watchers: "list[Context]" = field(default_factory=list)  # that wait for this one to rest
+    retired: bool = False  # the program will append nothing more
     ended: bool = False  # released; it runs no more
     wanted: bool = False  # a keep is going to take over what it has
 

@@ -88,6 +88,12 @@ class Interpreter:
         for context in self._contexts():
             self._release_if_over(context)
 
+    def retire(self, node: int) -> None:
+        """Nothing will follow that node: its state has no further use once it has run."""
+        context = self._context_of[node]
+        context.retired = True
+        self._release_if_over(context)
+
     def pump(self) -> None:
         """Run every state until it waits for the engine, or the program."""
         while self._ready and self.error is None:
@@ -331,9 +337,10 @@ class Interpreter:
             yield ForNodes()
 
     def _release_if_over(self, context: Context) -> None:
-        over = self.whole and context.resting and not context.wanted
+        over = (self.whole or context.retired) and context.resting and not context.wanted
         if over and context.sequence is not None:
             self.close_sequence(context, context.sequence)
+            context.sequence = None
 
     def _shown(self, part: Part) -> str:
         if isinstance(part, str):

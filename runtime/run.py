@@ -1,5 +1,6 @@
 """One run of a program: its body, its nodes and its result."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any
@@ -53,6 +54,7 @@ class Run(GraphRecorder):
         self._interpreter = Interpreter(core, chat, RUN, seed, meter, works, on_event, scope)
         self._result: Result = None
         self._value: object = None
+        self._dropped: deque[int] = deque()
         self._strands = Strands(self._interpreter.is_settled)
         super().__init__(meter)
         if isinstance(program, Graph):
@@ -79,6 +81,8 @@ class Run(GraphRecorder):
         try:
             self.meter.check_time()
             self._strands.run()
+            while self._dropped:
+                self._interpreter.retire(self._dropped.popleft())
         except LimitError as error:
             self._interpreter.fail(error)
         if self._strands.over and not self._interpreter.whole:
@@ -135,6 +139,9 @@ class Run(GraphRecorder):
     def info(self, node: int) -> object:
         self._wait_for(node)
         return self._interpreter.info(node)
+
+    def dropped(self, node: int) -> None:
+        self._dropped.append(node)
 
     def together(self, bodies: Sequence[Callable[[], None]]) -> None:
         self._strands.together(bodies)

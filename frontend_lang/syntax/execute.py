@@ -24,6 +24,14 @@ Programs = Mapping[str, Program[..., Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """The program that a block belongs to."""
+
+    programs: Programs  # those of its source, which it can call
+    keeps: bool  # whether one of its statements keeps a branch
+
+
+@dataclass(frozen=True, slots=True)
 class Returned:
     """The block came to a `return`."""
 
@@ -31,12 +39,12 @@ class Returned:
 
 
 class Frame:
-    """A block on its way: a state, the names of it, and the programs that can be called."""
+    """A block on its way: a state, the names of it, and the program it is a part of."""
 
-    def __init__(self, state: State, names: Names, programs: Programs) -> None:
+    def __init__(self, state: State, names: Names, unit: Unit) -> None:
         self.state = state
         self.names = names
-        self.programs = programs
+        self.unit = unit
         self.meter = state.recorder.meter
         self.evaluator = Evaluator(names, self.meter)
 
@@ -122,9 +130,16 @@ class Frame:
         body: Block,
         drawn: str | None = None,
     ) -> None:
-        """Run the block on every branch, each with names of its own."""
-        made = Group([BranchOf(state, dict(self.names), dict(self.names)) for state in branches])
-        names = {id(branch.state): branch.names for branch in made.branches}
+        """Run the block on every branch, each with names of its own.
+
+        The group has the states only if the program can keep one; else each is let go as soon as
+        its block is through, and its blocks go back.
+        """
+        made = [
+            BranchOf(state if self.unit.keeps else None, dict(self.names), dict(self.names))
+            for state in branches
+        ]
+        names = {id(state): each.names for state, each in zip(branches, made, strict=True)}
 
         def run(state: State, item: Any) -> None:
             own = names[id(state)]
@@ -132,14 +147,14 @@ class Frame:
                 bind(own, targets, item, body[0].span)
             if drawn is not None:
                 own[drawn] = state[drawn]
-            Frame(state, own, self.programs).run(body)
+            Frame(state, own, self.unit).run(body)
 
         branches.each(run)
-        self.names[group] = made
+        self.names[group] = Group(made)
 
     def _keep(self, line: tree.Keep) -> None:
         branch = self.evaluator.value(line.branch)
-        if not isinstance(branch, BranchOf):
+        if not isinstance(branch, BranchOf) or branch.state is None:
             raise EvaluationError("keep takes one branch of a fork", line.branch.span)
         self.state.keep(branch.state)
         self.names.update(branch.bound)
@@ -175,7 +190,7 @@ class Frame:
         return None
 
     def _call(self, line: tree.Call) -> None:
-        program = self.programs[line.program]
+        program = self.unit.programs[line.program]
         arguments = [self.evaluator.value(each) for each in line.arguments]
         named = {each.name: self.evaluator.value(each.value) for each in line.named}
         run = program.call if line.fresh else program

@@ -14,7 +14,7 @@ from ramet.syntax import tree
 from ramet.syntax.blocks import LIMITS, parse_source
 from ramet.syntax.check import check
 from ramet.syntax.evaluate import Evaluator
-from ramet.syntax.execute import Frame, Programs
+from ramet.syntax.execute import Frame, Programs, Unit
 from ramet.syntax.source import Source
 from ramet.syntax.tree import Module
 
@@ -76,10 +76,12 @@ def programs_of(module: Module) -> dict[str, AnyProgram]:
 
 def _body(program: tree.Program, programs: Programs) -> Callable[..., Any]:
     names = [parameter.name for parameter in program.parameters]
+    keeps = any(isinstance(node, tree.Keep) for node, _ in tree.walk(program))
+    unit = Unit(programs, keeps)
 
     def body(state: State, /, *arguments: Any) -> Any:
         given = dict(zip(names, arguments, strict=True))
-        returned = Frame(state, given, programs).run(program.body)
+        returned = Frame(state, given, unit).run(program.body)
         return None if returned is None else returned.value
 
     body.__name__ = body.__qualname__ = program.name

@@ -19,7 +19,7 @@ class Row(list[Any]):
 class BranchOf:
     """One branch of a group: its state, and what its names stand for."""
 
-    state: State
+    state: State | None  # None where no statement of the program can keep it
     names: Names
     inherited: Names  # what they stood for at the fork
 

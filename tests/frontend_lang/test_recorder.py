@@ -10,7 +10,7 @@ def test_a_recorder_starts_at_the_root_and_gives_ids() -> None:
     assert recorder.nodes == (Root(),)
     assert recorder.add(Text(0, ("a",))) == 1
     assert recorder.add(Gen(1, "x")) == 2
-    assert recorder.name_of(2) == "x"
+    assert recorder.binds(2) == Gen(1, "x")
     assert recorder.graph("p", Ref(2)) == Graph("p", recorder.nodes, Ref(2))
 
 

@@ -28,11 +28,11 @@ class Answers(GraphRecorder):
         return Value(self, Ref(self.ids[name]))
 
     def read(self, node: int) -> object:
-        self.looks.append(self.name_of(node))
-        return self.answers[self.name_of(node)]
+        self.looks.append(self.binds(node).name)
+        return self.answers[self.binds(node).name]
 
     def info(self, node: int) -> object:
-        self.looks.append(f"{self.name_of(node)}'s info")
+        self.looks.append(f"{self.binds(node).name}'s info")
         return SimpleNamespace(prob=0.75, probs={"yes": 0.75, "no": 0.25}, tokens=[1, 2])
 
 

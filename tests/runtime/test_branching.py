@@ -476,10 +476,10 @@ def test_a_branch_in_python_that_is_let_go_gives_its_blocks_back(toy_engine: Toy
         s += "start "
         drafts = s.fork(3)
         for draft in drafts:
-            draft += gen("a", max_tokens=2, ignore_eos=True, temperature=1.0)
+            draft += ramet.gen("a", max_tokens=2, ignore_eos=True, temperature=1.0)
         if not hold:
             del drafts, draft
-        s += gen("b", max_tokens=40, ignore_eos=True)
+        s += ramet.gen("b", max_tokens=40, ignore_eos=True)
         str(s["b"])
 
     for hold, sequences in ((False, 1), (True, 4)):
