@@ -33,7 +33,7 @@ def outcome(engine: Engine, graph: ramet.Graph, bound: list[str]) -> Finished | 
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(graph=graphs(size=12, runs=True))
 def test_a_simple_graph_gives_the_same_values(toy_engine: ToyEngine, graph: ramet.Graph) -> None:
