@@ -1,6 +1,6 @@
 """A type as the grammar engine's input, and what the engine says of a wrong one in words.
 
-JSON is written on one line, with at most one space behind a comma or colon. Knows no tokens.
+Knows no tokens.
 """
 
 import json
@@ -11,6 +11,7 @@ from llguidance import regex_to_lark
 
 from ramet.errors import shown
 from ramet.runtime.errors import GrammarError
+from ramet.runtime.grammar.schema import prepared
 from ramet.types import Type, TypeKind
 
 # At most 18 digits: what the program reads fits 64 bits, and no model can go on for ever.
@@ -19,8 +20,6 @@ PATTERNS: dict[TypeKind, str] = {
     "float": r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?",
     "bool": r"[Tt]rue|[Ff]alse",
 }
-# Fixed here: a schema's own "x-guidance" could allow endless blanks, or ignore what it asks for.
-_JSON = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
 TOO_COMPLEX = re.compile(r"too (many|complex|large)|precomputation|limit exceeded", re.IGNORECASE)
 _LONGEST_LINE = 100
@@ -39,11 +38,7 @@ def engine_source(type: Type) -> str:
         case "grammar":
             return _listed("lark_grammar", type.source)
         case "json":
-            schema = json.loads(type.source)
-            if schema is False:
-                refuse(type, "the schema false allows no text")
-            schema = {} if schema is True else schema
-            return _listed("json_schema", {**schema, "x-guidance": _JSON})
+            return _schema(type)
         case _:
             return _pattern(PATTERNS[type.kind])
 
@@ -79,6 +74,16 @@ def _picture(source: str, line: int, column: int) -> str:
     if not 1 <= line <= len(lines) or len(lines[line - 1]) > _LONGEST_LINE:
         return ""
     return f"\n    {lines[line - 1]}\n    {' ' * (column - 1)}^"
+
+
+def _schema(type: Type) -> str:
+    schema = json.loads(type.source)
+    if schema is False:
+        refuse(type, "the schema false allows no text")
+    try:
+        return _listed("json_schema", prepared({} if schema is True else schema))
+    except RecursionError:
+        refuse(type, "it is nested too deeply")
 
 
 def _pattern(regex: str) -> str:

@@ -76,6 +76,12 @@ def nested(depth: int) -> dict[str, Any]:
     return schema
 
 
+def test_a_schema_that_is_too_deep() -> None:
+    with pytest.raises(GrammarError, match="nested too deeply"):
+        grammars().start(json_type(nested(400)))
+    assert grammars().start(json_type(nested(30)))
+
+
 HOSTILE = {
     "counts of counts": Type("regex", "(a{1000}){1000}"),
     "less of them": Type("regex", "(a{500}){500}"),

@@ -1,0 +1,84 @@
+"""Integers get bounds where a schema has none, and nothing else of it changes."""
+
+import json
+import random
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ramet.runtime.grammar import GrammarCompiler
+from ramet.runtime.grammar.schema import MOST, prepared
+from ramet.types import json_type
+from tests.runtime.grammar.walks import random_schema, walk
+from tests.runtime.tokenizers import byte_level
+
+BOUNDED = {"type": "integer", "minimum": -MOST, "maximum": MOST}
+INTEGER = {"type": "integer"}
+
+
+def bare(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in prepared(schema).items() if key != "x-guidance"}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda x: x,
+        lambda x: {"type": "array", "items": x},
+        lambda x: {"prefixItems": [x, True]},
+        lambda x: {"anyOf": [{"type": "null"}, {"properties": {"enum": x}}]},
+        lambda x: {"$ref": "#/$defs/n", "$defs": {"n": x}},
+        lambda x: {"additionalProperties": x},
+    ],
+)
+def test_integers_are_bounded_wherever_they_are(around: Any) -> None:
+    assert bare(around(INTEGER)) == around(BOUNDED)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": 3},
+        {"type": "integer", "multipleOf": 7},
+        {"type": ["integer", "number"]},
+        {"type": "number"},
+        {"enum": [INTEGER], "default": INTEGER},
+        {"const": {"items": INTEGER}},
+        {"properties": {"type": {"type": "string"}}},
+        {"items": [], "anyOf": 3, "properties": None},
+    ],
+)
+def test_all_else_stays(schema: dict[str, Any]) -> None:
+    assert bare(schema) == schema
+
+
+def test_a_schemas_own_layout_is_not_looked_at() -> None:
+    assert prepared({"x-guidance": {"lenient": True}}) == prepared({})
+
+
+def test_keys_keep_their_order() -> None:
+    schema = {"required": ["b"], "properties": {"b": INTEGER, "a": {}}, "type": "object"}
+    assert list(bare(schema)) == list(schema)
+    assert list(bare(schema)["properties"]) == ["b", "a"]
+
+
+def test_what_is_valid_afterwards_was_valid_before() -> None:
+    rng = random.Random(14)
+    for _ in range(100):
+        schema = dict(random_schema(rng))
+        jsonschema.Draft202012Validator.check_schema(prepared(schema))
+        for value in (7, -3, "add", None, True, [], {}, {"x": 1}, [1, "a"]):
+            after = jsonschema.Draft202012Validator(bare(schema)).is_valid(value)
+            assert after == jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+def test_an_integer_ends() -> None:
+    tokenizer = byte_level()
+    grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+    for seed in range(20):
+        grammar = grammars.start(json_type({"type": "array", "items": INTEGER, "maxItems": 2}))
+        tokens = walk(grammar, random.Random(seed), 80, ending=0)
+        assert grammar.finished
+        for value in json.loads(b"".join(map(tokenizer.token_bytes, tokens))):
+            assert abs(value) <= MOST
