@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long check lint types bench clean
+.PHONY: demo test test-long fuzz check lint types bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ test: $(READY)  ## the everyday tests, under 15 minutes on 2 cores
 
 test-long: $(READY)  ## the long lane: full lattice, long simulations
 	$(BIN)/pytest -m slow --timeout 7200
+
+fuzz: $(READY)  ## feed the parser and the graph loader mutated inputs: make fuzz MINUTES=60
+	$(BIN)/python tools/fuzz.py --minutes $(or $(MINUTES),60)
 
 check: lint types  ## what CI runs besides the tests and the demo
 
