@@ -70,7 +70,7 @@ def signature_of(program: AnyProgram) -> Signature:
     )
 
 
-def items_for(program: AnyProgram, file: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def items_for(file: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The items of a batch; what `--arg` gives holds for every item that does not say otherwise.
 
     The file is JSON with a list of objects, or has one object a line; `-` is stdin.

@@ -31,8 +31,8 @@ class NoEngine(RametError):
     """The engine, or its model, cannot be loaded."""
 
 
-class ProgramFailed(RametError):
-    """A person's own Python raised; the message says where."""
+class ProgramFailed(LanguageError):
+    """A person's own Python raised; the message begins with what it raised."""
 
 
 @contextmanager
@@ -69,9 +69,7 @@ def message(error: Exception) -> str:
     text = str(error)
     if not isinstance(error, RametError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    placed = isinstance(error, ProgramFailed) or (
-        isinstance(error, LanguageError) and (error.span is not None or _PLACE.match(text))
-    )
+    placed = isinstance(error, LanguageError) and (error.span or _PLACE.match(text))
     lines = [text if placed else f"error: {text}", *getattr(error, "__notes__", ())]
     return "\n".join(lines)
 

@@ -6,10 +6,10 @@ from math import ceil
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text as Line
 
 from ramet.graph import Graph
-from ramet.nodes import Branch, Call, Gen, Node, Sample, Score, Select, kind_of
+from ramet.nodes import Branch, Call, Gen, Node, Open, Sample, Score, Select, Text, kind_of
 from ramet.passes import common_prefix
 from ramet.passes.plan import TURN, Plan, plan as plan_of
 from ramet.pictures.wrap import clipped, printable
@@ -30,10 +30,9 @@ def plan(
     found = compiled(file, name, given)
     made = plan_of(found.graph, count)
     prefix = common_prefix([found.graph])
-    shared = sum(
-        count("".join(map(str, node.parts))) if kind_of(node) == "text" else 0 for node in prefix
-    ) + TURN * sum(kind_of(node) == "open" for node in prefix)
-    text = "".join(str(part) for node in prefix for part in getattr(node, "parts", ()))
+    texts = ["".join(map(str, node.parts)) for node in prefix if isinstance(node, Text)]
+    shared = sum(map(count, texts)) + TURN * sum(isinstance(node, Open) for node in prefix)
+    text = "".join(texts)
     if as_json:
         data: dict[str, Any] = {
             "program": found.graph.name,
@@ -80,9 +79,9 @@ def _bounds(graph: Graph, made: Plan, shared: int, text: str, model: str | None)
     table.add_row("program", graph.name)
     for number, what in rows:
         if what:
-            table.add_row(f"{number:,}", Text(what))
+            table.add_row(f"{number:,}", Line(what))
     if made.inputs:
-        table.add_row("", Text(f"not given, and counted as nothing: {', '.join(made.inputs)}"))
+        table.add_row("", Line(f"not given, and counted as nothing: {', '.join(made.inputs)}"))
     return table
 
 
@@ -93,7 +92,7 @@ def _states(graph: Graph, made: Plan) -> Table:
     for state in made.states[:_ROWS]:
         later = "" if state.next_use is None else _draw(graph.nodes[state.next_use])
         numbers = (f"{each:,}" for each in (state.own, state.context, state.uses))
-        table.add_row(Text(_state(graph, state.begins)), *numbers, Text(later))
+        table.add_row(Line(_state(graph, state.begins)), *numbers, Line(later))
     if len(made.states) > _ROWS:
         table.add_row(f"… and {len(made.states) - _ROWS} more")
     return table

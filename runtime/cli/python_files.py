@@ -56,9 +56,10 @@ def _run(file: str) -> ModuleType:
 
 
 def _failed(error: Exception, file: str) -> ProgramFailed:
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     span = _place(error, file)
-    return ProgramFailed(f"{file}: {what}" if span is None else span.render(what))
+    return ProgramFailed(f"{file}: {what}" if span is None else what, span)
 
 
 def _place(error: Exception, file: str) -> Span | None:
