@@ -3,6 +3,7 @@
 Knows text and a function that counts its tokens; no tokenizer, and no template of a chat.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -109,15 +110,15 @@ class Need:
 class _Known:
     """What is certain of a context after a node."""
 
-    tokens: int = 0  # of what was run through a model
-    run: str = ""  # text since then, or since something unknown
+    tokens: int = 0  # of all that is counted
+    run: str = ""  # text whose tokens depend on what comes next: less than a word, mostly
     sharp: bool = True  # whether nothing unknown stands right before the run
 
 
 def needs(graph: Graph, count: Count) -> Iterator[Need]:
     """What each draw certainly needs.
 
-    Certain for every tokenizer whose tokens do not reach over the beginning of a word: where a text
+    Certain for every tokenizer whose tokens do not reach over a space after a letter: where a text
     meets something unknown (a value, an option, a turn), the word next to it is not counted. What
     is generated counts as nothing, since it may end at once.
     """
@@ -125,38 +126,46 @@ def needs(graph: Graph, count: Count) -> Iterator[Need]:
     for id, node in enumerate(graph.nodes):
         earlier = before(node)
         now = _Known() if earlier is None else known[earlier]
-        if isinstance(node, DRAWS):
-            drawn = isinstance(node, Gen | Sample)
-            tokens = now.tokens + _sure(now, drawn, count)
-            yield Need(id, tokens, tokens + (node.params.max_tokens if drawn else 0))
-            if not isinstance(node, Score):
-                now = _Known(tokens, "", sharp=False)
+        if isinstance(node, Gen | Sample):
+            now = _Known(now.tokens + _ending(now, count), sharp=False)
+            yield Need(id, now.tokens, now.tokens + node.params.max_tokens)
+        elif isinstance(node, Select | Score):
+            yield Need(id, now.tokens, now.tokens)
+            now = now if isinstance(node, Score) else _Known(now.tokens, sharp=False)
         elif isinstance(node, Text):
             for part in node.parts:
                 now = _after(now, part, count)
         elif isinstance(node, Open | Close):
-            now = _Known(now.tokens + _sure(now, False, count), "", sharp=False)
-        elif isinstance(node, Branch) and isinstance(graph.nodes[node.state], Sample):
-            now = _Known(now.tokens, "", sharp=False)
+            now = _Known(now.tokens, sharp=False)
         known.append(now)
 
 
 def _after(now: _Known, part: Part, count: Count) -> _Known:
+    """Counts the words that are whole, so that every text is counted once."""
     if isinstance(part, Ref):
-        return _Known(now.tokens + _sure(now, False, count), "", sharp=False)
-    return _Known(now.tokens, now.run + part, now.sharp)
+        return _Known(now.tokens, sharp=False)
+    tokens, run, sharp = now.tokens, now.run + part, now.sharp
+    first = _WORD.search(run)
+    if first is not None and not sharp:
+        run, sharp = run[first.start() :], True
+    if sharp and (last := _last_word(run)):
+        tokens, run = tokens + count(run[:last]), run[last:]
+    return _Known(tokens, run, sharp) if len(run) <= MAX_WORD else _Known(tokens, run[-1:], False)
 
 
-def _sure(now: _Known, ends: bool, count: Count) -> int:
-    """Tokens that the run certainly has, whatever stands beside it."""
-    run, less = now.run, 0
-    if not ends:
-        run = run[: max((at for at in _words(run)), default=0)]
-    if not now.sharp:
-        run, less = run[min(_words(run), default=len(run)) :], 1
-    return max(0, count(run) - less) if run else 0
+def _ending(now: _Known, count: Count) -> int:
+    """Tokens of the run if nothing comes after it."""
+    return count(now.run) if now.run and now.sharp else 0
 
 
-def _words(text: str) -> list[int]:
-    """Where white space follows something else."""
-    return [at for at in range(1, len(text)) if text[at].isspace() and not text[at - 1].isspace()]
+_WORD = re.compile(r"(?<=\S) ")
+MAX_WORD = 65_536
+"""Characters without a space that are remembered; what is longer counts as nothing."""
+
+
+def _last_word(text: str) -> int:
+    """Where the last word begins; 0 if there is but one."""
+    at = text.rfind(" ")
+    while at > 0 and text[at - 1].isspace():
+        at = text.rfind(" ", 0, at)
+    return max(0, at)

@@ -193,9 +193,38 @@ def test_the_word_beside_something_unknown_is_not() -> None:
     assert certain(text, Select(1, "x", ("y",))) == [(2, 2)]
     assert certain(text, Score(1, "x", ("y",)), Gen(2, "y", most(1))) == [(2, 2), (5, 6)]
     value = (Gen(0, "v", most(1)), Text(1, ("ab cd ef", Ref(1), "gh ij")))
-    assert certain(*value, Gen(2, "x", most(1)))[1] == (2 + 2, 5)
-    assert certain(Open(0, "user"), Text(1, ("ab cd",)), Gen(2, "x", most(1))) == [(2, 3)]
+    assert certain(*value, Gen(2, "x", most(1)))[1] == (len(" cd") + len(" ij"), 7)
+    assert certain(Open(0, "user"), Text(1, ("ab cd",)), Gen(2, "x", most(1))) == [(3, 4)]
     assert certain(Text(0, ("abcd",)), Select(1, "x", ("y",))) == [(0, 0)]
+
+
+def test_only_a_space_after_a_letter_begins_a_word() -> None:
+    """Some tokenizers have tokens of a full stop and the line ends after it."""
+    assert certain(Text(0, ("ab.\n\ncd",)), Select(1, "x", ("y",))) == [(0, 0)]
+    assert certain(Text(0, ("ab.  \n  cd",)), Select(1, "x", ("y",))) == [(3, 3)]
+
+
+def test_texts_in_pieces_are_counted_once() -> None:
+    counted = list[str]()
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    pieces = [Text(at, (f" w{at}", "x")) for at in range(50)]
+    branches = [each for i in range(20) for each in (Branch(51, i), Gen(52 + 2 * i, "x"))]
+    graph = Graph("g", (Root(), *pieces, Fork(50, 20), *branches))
+    whole = "".join(f" w{at}x" for at in range(50))
+    assert [need.context for need in needs(graph, count)] == [len(whole)] * 20
+    assert sum(map(len, counted)) < 2 * len(whole)
+
+
+def test_a_word_without_an_end_is_not_kept() -> None:
+    pieces = [Text(at, ("a" * 1_000,)) for at in range(100)]
+    (need,) = needs(Graph("g", (Root(), *pieces, Gen(100, "x"))), len)
+    assert need.context == 0
+    (need,) = needs(Graph("g", (Root(), Text(0, ("a" * 60_000,)), Gen(1, "x"))), len)
+    assert need.context == 60_000
 
 
 def test_what_is_certain_goes_into_branches_and_not_into_calls() -> None:
