@@ -1,7 +1,7 @@
 """A program: a function on a state, and the ways to run it."""
 
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -75,13 +75,13 @@ class SglFunction:
         progress_bar: bool = False,
         generator_style: bool = False,
         **settings: Any,
-    ) -> list[ProgramState] | Generator[ProgramState, None, None]:
-        """Run once for each item, together, and wait; the states are in the order of the items.
+    ) -> Any:
+        """Run once for each item, together, and wait: a list of states, in the order of the items.
 
         Args:
             batch_kwargs: for each run a dictionary of arguments, or a list of them in order.
             num_threads: bodies at once; "auto" is 16 for each core, at least 96.
-            generator_style: hand out states as they are done, in order.
+            generator_style: an iterator instead, which hands out states as they are done.
             settings: of `RUN_SETTINGS`.
 
         Raises what a body raises; what a generation raises stays in its state.
