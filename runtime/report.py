@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from ramet.pictures.wrap import printable
 from ramet.runtime.core import EngineStats
 from ramet.runtime.result import Finished, FinishedState
 from ramet.runtime.sequence import Usage
@@ -68,8 +69,8 @@ def numbers(usage: Usage) -> str:
 
 
 def snippet(text: str) -> str:
-    """The beginning of a text, on one line."""
-    line = " ".join(text.split())
+    """The beginning of a text, on one line, with nothing in it that a terminal would obey."""
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _SNIPPET else line[: _SNIPPET - 1] + "…"
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.text import Text
@@ -72,6 +73,20 @@ def message(error: Exception) -> str:
     placed = isinstance(error, LanguageError) and (error.span or _PLACE.match(text))
     lines = [text if placed else f"error: {text}", *getattr(error, "__notes__", ())]
     return "\n".join(lines)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What went wrong, and where if that is known."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"kind": "Interrupted", "message": "interrupted"}
+    assert isinstance(error, Exception), "nothing else ends a run"
+    found: dict[str, Any] = {"kind": type(error).__name__, "message": message(error)}
+    if isinstance(error, LanguageError):
+        found["message"] = error.message
+        if error.span is not None:
+            place = {"file": error.span.file, "line": error.span.line, "column": error.span.column}
+            found |= place
+    return found
 
 
 _PLACE = re.compile(r"\S.*?:\d+:\d+(?=: )|error(?=: )")

@@ -14,7 +14,7 @@ from ramet.passes import common_prefix
 from ramet.passes.plan import TURN, Plan, plan as plan_of
 from ramet.pictures.wrap import clipped, printable
 from ramet.runtime.cli.compiling import compiled
-from ramet.runtime.cli.reports import failure
+from ramet.runtime.cli.exits import failure
 from ramet.runtime.cli.terminal import out, print_json
 
 Count = Callable[[str], int]

@@ -3,8 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-from ramet.errors import LanguageError
-from ramet.runtime.cli.exits import message
 from ramet.runtime.result import Finished, FinishedState
 from ramet.runtime.values import GenInfo, Info, SamplesInfo, ScoreInfo, SelectInfo
 
@@ -20,20 +18,6 @@ def report(finished: Finished) -> dict[str, Any]:
         "branches": [*map(_state, root.branches)],
         "usage": asdict(finished.usage),
     }
-
-
-def failure(error: BaseException) -> dict[str, Any]:
-    """What went wrong, and where if that is known."""
-    if isinstance(error, KeyboardInterrupt):
-        return {"kind": "Interrupted", "message": "interrupted"}
-    assert isinstance(error, Exception), "nothing else ends a run"
-    found: dict[str, Any] = {"kind": type(error).__name__, "message": message(error)}
-    if isinstance(error, LanguageError):
-        found["message"] = error.message
-        if error.span is not None:
-            place = {"file": error.span.file, "line": error.span.line, "column": error.span.column}
-            found |= place
-    return found
 
 
 def detail(info: Info) -> Any:

@@ -11,11 +11,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ramet.runtime.cli.engines import open_engine
-from ramet.runtime.cli.exits import WRONG
+from ramet.runtime.cli.exits import WRONG, failure
 from ramet.runtime.cli.jobs import Job
 from ramet.runtime.cli.live import Live
 from ramet.runtime.cli.python_files import placed
-from ramet.runtime.cli.reports import failure, report
+from ramet.runtime.cli.reports import report
 from ramet.runtime.cli.results import show, show_stats
 from ramet.runtime.cli.terminal import err, out, print_json
 from ramet.runtime.engine import Engine, bound_arguments
