@@ -1,19 +1,37 @@
 """What is refused before anything is computed, and what is let through."""
 
+import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import ramet
 from ramet import gen
-from ramet.nodes import Branch, Fork, Gen, Keep, Node, Root, Sample, Score, Select, Text
+from ramet.nodes import (
+    Branch,
+    Fork,
+    Gen,
+    Input,
+    Keep,
+    Node,
+    Ref,
+    Root,
+    Sample,
+    Score,
+    Select,
+    Text,
+)
 from ramet.params import SamplingParams
+from ramet.passes.bounds import needs
 from ramet.program import Program
 from ramet.runtime import Engine
 from ramet.runtime.admission import admit
 from ramet.runtime.errors import CapacityError, ContextLengthError, RequestError
+from ramet.runtime.tokenizer import Piece, Tokenizer
 from tests.runtime.conftest import ToyEngine, all_back, toy_model
+from tests.runtime.tokenizers import byte_level, sentencepiece, smollm2
 
 
 def graph(*nodes: Node) -> ramet.Graph:
@@ -163,8 +181,8 @@ def test_a_pure_program_that_is_wrong_fails_when_it_runs(toy_engine: ToyEngine) 
 
     engine = toy_engine()
     run = engine.start(Program(body, "p", pure=True), {})
+    run.advance()
     with pytest.raises(ramet.GraphError, match="is not a name"):
-        run.advance()
         run.result()
 
 
@@ -181,3 +199,41 @@ def test_a_small_graph_is_admitted_in_no_time(toy_engine: ToyEngine) -> None:
     for _ in range(100):
         admit(engine.core, traced, {})
     assert (time.perf_counter() - began) / 100 < 1e-3
+
+
+PIECES = [
+    *("word", " word", "  ", " ", "\n", ".\n\n", "é", "日本", "aaaaaaaaa", ", ", " 12", "34", "'s"),
+    *("\t", "👩‍👩‍👧", " The", " quick brown fox", "\u0301", "\u00a0"),
+]
+TOKENIZERS = {
+    "smollm2": smollm2,
+    "byte_level": byte_level,
+    "first": lambda: sentencepiece("first"),
+    "always": lambda: sentencepiece("always"),
+    "legacy": lambda: sentencepiece("legacy"),
+}
+
+
+@pytest.mark.parametrize("make", TOKENIZERS.values(), ids=TOKENIZERS)
+def test_what_is_certain_is_certain_for_real_tokenizers(make: Callable[[], Tokenizer]) -> None:
+    tokenizer, chance = make(), random.Random(1)
+
+    def count(text: str, start: bool = False) -> int:
+        return len(tokenizer.encode([Piece(text, control=False)], start=start))
+
+    def text(most: int) -> str:
+        return "".join(chance.choices(PIECES, k=chance.randint(1, most)))
+
+    for _ in range(300):
+        before, one, two, after = text(3), text(6), text(6), text(3)
+        nodes = (
+            Text(0, (one,)),
+            Text(1, (two,)),
+            Score(2, "x", ("a",)),
+            Gen(3, "y"),
+        )
+        scored, drawn = needs(graph(*nodes), count)
+        assert scored.context <= count(one + two + after, start=True)
+        assert drawn.context <= count(one + two, start=True)
+        (need,) = needs(graph(Input("a"), Text(0, (Ref(1), one, two)), Gen(2, "y")), count)
+        assert need.context <= count(before + one + two, start=True)
