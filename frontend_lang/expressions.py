@@ -16,7 +16,7 @@ from ramet.errors import AppendError, ParameterError, near_miss, shown
 from ramet.lazy import Lazy
 from ramet.nodes import Method, Role
 from ramet.params import SEED, TEMPERATURE, SamplingParams
-from ramet.types import PLAIN, Type, TypeKind, json_type
+from ramet.types import PLAIN, Type, json_type
 
 P = ParamSpec("P")
 
@@ -169,7 +169,7 @@ def _type_of(
         raise ParameterError(
             "type", type, f"type must be one of {', '.join(PLAIN)}, str, not {shown(spelled)}{hint}"
         )
-    return Type(cast("TypeKind", spelled))
+    return Type(spelled)
 
 
 def select(

@@ -21,7 +21,7 @@ from ramet.errors import (
     UnknownVariable,
     shown,
 )
-from ramet.expressions import Generation, Scored, Selection, Term, Turn, score, terms_of
+from ramet.expressions import Expression, Generation, Scored, Selection, Term, Turn, score, terms_of
 from ramet.nodes import (
     Branch,
     Call,
@@ -107,7 +107,7 @@ class State:
         self._add(Fork(self._at, len(items), span=span))
         return Branches(self._branches(len(items), span), items)
 
-    def branch(self, generation: Generation) -> "Branches":
+    def branch(self, generation: Expression) -> "Branches":
         """Draw the `n` samples of a `gen`, or its beams; each goes on as a branch of its own."""
         span = callsite()
         if not isinstance(generation, Generation):
@@ -119,7 +119,7 @@ class State:
             state._names[node.name] = state._at
         return Branches(states, range(node.count))
 
-    def keep(self, branch: "State") -> None:
+    def keep(self, branch: Any) -> None:
         """Become that branch; the other branches of its fork are released at once."""
         span = callsite()
         if not isinstance(branch, State):
@@ -176,7 +176,7 @@ class State:
                 self._append(terms_of(content), span)
                 self._add(Close(self._at, role, span=span))
             case _:
-                raise AssertionError(f"{type(term).__name__} is no term")
+                raise AssertionError(f"{term!r} is no term")
 
     def _add(self, node: Node) -> int:
         try:

@@ -75,10 +75,10 @@ class Value(Expression):
 
     def __str__(self) -> str:
         """The value as a text; a typed one as it was generated."""
-        value = self.look()
-        if self._ref.attribute is not None or isinstance(value, str | list):
-            return str(value)
-        return str(getattr(self._recorder.info(self._ref.node), "text", value))
+        value: object = self.look()
+        if self.is_part and not (self.is_attribute or self.is_text):
+            value = getattr(self._recorder.info(self._ref.node), "text", value)
+        return str(value)
 
     def __format__(self, spec: str) -> str:
         return format(self.look(), spec) if spec else str(self)

@@ -7,6 +7,7 @@ generator that yields what it waits for, so a waiting program costs an object an
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from inspect import GEN_RUNNING, getgeneratorstate
 
 from ramet.errors import LanguageError
 from ramet.meter import Meter
@@ -163,7 +164,7 @@ class Interpreter:
         context.ended = True
         lost = [id for id, _ in context.queue if id not in self._values]
         context.queue.clear()
-        if context.process is not None and not context.process.gi_running:
+        if context.process is not None and getgeneratorstate(context.process) != GEN_RUNNING:
             context.process.close()
         for sequence in list(context.owned):
             self.close_sequence(context, sequence)
@@ -347,7 +348,7 @@ class Interpreter:
             return part
         if part.attribute is not None:
             return str(getattr(self._infos[part.node], part.attribute))
-        return self._infos[part.node].text
+        return str(self._infos[part.node].text)
 
     def _emit(self, event: Event) -> None:
         if self._on_event is not None:

@@ -208,13 +208,14 @@ class Evaluator:
 
     def _lazy_join(self, expr: tree.Function) -> Term | None:
         """Generated texts joined stay lazy."""
-        row = self.value(expr.arguments[0])
+        parts = expr.arguments[0]
+        row = self.value(parts)
         if not isinstance(row, list) or not any(isinstance(item, Expression) for item in row):
             return None
         separator = self.settled(expr.arguments[1]) if len(expr.arguments) > 1 else ""
         terms: list[Term] = []
         for item in row:  # pyright: ignore[reportUnknownVariableType]
-            found = self._spelled(item, expr.arguments[0].span)
+            found = self._spelled(item, parts.span)
             terms += [separator, *(found.terms if isinstance(found, Sum) else (found,))]
         return joined(terms[1:])
 

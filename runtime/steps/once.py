@@ -59,6 +59,6 @@ def _take_over(run: Interpreter, context: Context, id: int, node: Node, outcome:
     if isinstance(node, Gen):
         texts = [outcome.text] if outcome.text is not None else outcome.info.text
         for sample, text in enumerate(texts):
-            run.tell_text(context, id, node, text, sample)
+            run.tell_text(context, id, node, str(text), sample)
     context.pending = list(outcome.pending)
     run.bind(context, id, node.name, outcome.value, outcome.info)

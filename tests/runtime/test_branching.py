@@ -470,15 +470,18 @@ def test_a_branch_that_nobody_can_name_gives_its_blocks_back(toy_engine: ToyEngi
     engine.audit()
 
 
+def write(draft: ramet.State) -> None:
+    draft += ramet.gen("a", max_tokens=2, ignore_eos=True, temperature=1.0)
+
+
 def test_a_branch_in_python_that_is_let_go_gives_its_blocks_back(toy_engine: ToyEngine) -> None:
     @ramet.program
     def p(s: ramet.State, hold: bool) -> None:
         s += "start "
         drafts = s.fork(3)
-        for draft in drafts:
-            draft += ramet.gen("a", max_tokens=2, ignore_eos=True, temperature=1.0)
+        drafts.each(lambda draft, i: write(draft))
         if not hold:
-            del drafts, draft
+            del drafts
         s += ramet.gen("b", max_tokens=40, ignore_eos=True)
         str(s["b"])
 
