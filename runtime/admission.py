@@ -5,9 +5,10 @@ too long is let through.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from ramet.errors import LanguageError
+from ramet.compile import Tracer
 from ramet.graph import Graph
 from ramet.nodes import Gen, Keep, Sample
 from ramet.passes.bounds import Need, needs
@@ -41,11 +42,10 @@ def _traced(program: Program[..., Any], arguments: Mapping[str, Any]) -> Graph |
     """What every run begins with, if tracing has no other effect; an error is left to the run."""
     if not program.pure:
         return None
-    given = {name: arguments[name] for name in program.signature.parameters if name in arguments}
-    try:
-        return program.compile(**given).graph
-    except LanguageError:
-        return None
+    tracer = Tracer()
+    with suppress(Exception):
+        program.record(tracer, arguments)
+    return Graph(program.name, tracer.nodes)
 
 
 def _certain(core: EngineCore, graph: Graph) -> list[Need]:

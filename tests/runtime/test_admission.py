@@ -28,6 +28,7 @@ from ramet.passes.bounds import needs
 from ramet.program import Program
 from ramet.runtime import Engine
 from ramet.runtime.admission import admit
+from ramet.runtime.engine import bound_arguments
 from ramet.runtime.errors import CapacityError, ContextLengthError, RequestError
 from ramet.runtime.tokenizer import Piece, Tokenizer
 from tests.runtime.conftest import ToyEngine, all_back, toy_model
@@ -45,7 +46,7 @@ def draw(count: int = 4) -> SamplingParams:
 def refused(engine: Engine, program: Any, **arguments: Any) -> RequestError | None:
     """The error that comes before anything is computed."""
     try:
-        run = engine.start(program, arguments)
+        run = engine.start(program, bound_arguments(program, (), arguments))
     except RequestError as error:
         assert toy_model(engine.core).forwards == 0
         assert all_back(engine.core)
