@@ -66,12 +66,13 @@ def models(incomplete: str) -> list[str]:
 
 
 def _signatures(ctx: Any) -> Signatures:
-    file = ctx.params.get("file")
-    if not isinstance(file, str) or file == STDIN:
+    # Where the last option has no value yet, what comes before it was not told apart.
+    file = ctx.params.get("file") or next(iter(ctx.args), STDIN)
+    if file == STDIN:
         return {}
     try:
         return {"python": _of_python, "graph": _of_graph, "text": _of_text}[kind_of(file)](file)
-    except (OSError, ValueError, RecursionError, RametError):
+    except (OSError, ValueError, SyntaxError, RecursionError, RametError):
         return {}  # a file that is wrong suggests nothing
 
 

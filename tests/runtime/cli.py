@@ -56,7 +56,7 @@ def ramet(
 ) -> Result:
     """Call the command line in this process. A traceback would be an exception of its own here."""
     settings = {"COLUMNS": "200", "NO_COLOR": None, **(env or {})}
-    result = CliRunner().invoke(app, words, input=stdin, env=settings)
+    result = CliRunner().invoke(app, words, input=stdin, env=settings, prog_name="ramet")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

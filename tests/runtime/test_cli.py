@@ -190,7 +190,8 @@ def test_ctrl_c_ends_a_run_on_a_real_model(folder: Path) -> None:
     with subprocess.Popen(
         [*REAL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         first = process.stdout.read(6)
         process.send_signal(signal.SIGINT)
         rest, told = process.stdout.read(), process.stderr.read()
