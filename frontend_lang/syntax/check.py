@@ -7,6 +7,7 @@ import keyword
 from collections.abc import Mapping
 
 from ramet.errors import Span, near_miss
+from ramet.laws import MAX_BRANCHES
 from ramet.nodes import SCORE_ATTRIBUTES, SELECT_ATTRIBUTES, TYPES, Role
 from ramet.syntax import tree
 from ramet.syntax.check_expressions import Expressions
@@ -194,6 +195,9 @@ class _Checker:
                 self._wrong(line.over.span, "fork takes a whole number, or a list")
             elif (count := over if isinstance(over, int) else len(over)) < 1:
                 self._wrong(line.over.span, f"a fork into {count} branches; at least 1 is needed")
+            elif count > MAX_BRANCHES:
+                most = f"{MAX_BRANCHES:,} is the most"
+                self._wrong(line.over.span, f"a fork into {count:,} branches; {most}")
             elif isinstance(over, int) and line.targets:
                 self._wrong(line.over.span, f"fork ... in takes a list; write range({over})")
         own: dict[str, Kind] = {**names, **dict.fromkeys(line.targets, ANY)}
@@ -244,7 +248,7 @@ class _Checker:
                 self._wrong(setting.span, f"{setting.name!r} is given already")
             given.add(setting.name)
         missing = [p.name for p in called.parameters if p.default is None and p.name not in given]
-        if missing:
+        if missing and given <= set(takes):  # else a name is misspelled, which is told
             self._wrong(line.span, f"{line.program} needs {', '.join(map(repr, missing))} as well")
 
 

@@ -206,7 +206,11 @@ class Frame:
 
     def _result(self, expr: Expr) -> Any:
         value = self.evaluator.value(expr)
-        if _holds_branch(value):
+        try:
+            names_branch = _holds_branch(value)
+        except RecursionError:
+            raise EvaluationError("the value nests too deeply", expr.span) from None
+        if names_branch:
             raise EvaluationError(
                 "a program cannot return a branch; name one of its variables", expr.span
             )
