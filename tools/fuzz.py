@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description="Feed the language mutated inputs.")
     options.add_argument("--minutes", type=float, default=60.0, help="for all targets together")
     options.add_argument("--seed", type=int, default=int(time.time()))
     options.add_argument("--target", choices=("sources", "graphs"), help="only this one, here")

@@ -7,6 +7,7 @@ from ramet.syntax import tree
 from ramet.syntax.functions import FUNCTIONS
 from ramet.syntax.kinds import ANY, Branches, Generated, Kind, Names, OneBranch
 from ramet.syntax.source import Source
+from ramet.syntax.tokens import STATEMENTS
 from ramet.syntax.tree import Expr
 
 
@@ -95,6 +96,8 @@ class Expressions:
                 hint = f"; a program is called by a line: `call {expr.name}(...) as result`"
             elif expr.name in names:
                 hint = f"; {expr.name!r} is a variable"
+            elif expr.name in STATEMENTS:
+                hint = f"; {expr.name} begins a line of its own"
             else:
                 hint = near_miss(expr.name, FUNCTIONS)
             self._wrong(expr.span, f"there is no function {expr.name!r}{hint}")

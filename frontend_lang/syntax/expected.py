@@ -1,9 +1,9 @@
-"""The sentence for a token where the grammar has no place for it."""
+"""The sentences for a token where the grammar has no place for it."""
 
 from collections.abc import Collection, Sequence
-from itertools import pairwise
 
-from ramet.syntax.tokens import MARKS, StringToken, Token
+from ramet.errors import near_miss
+from ramet.syntax.tokens import MARKS, STATEMENTS, StringToken, Token
 
 _SPELLED = {terminal: f"'{mark}'" for mark, terminal in MARKS.items()} | {
     "AS": "'as'",
@@ -41,7 +41,8 @@ def _wanted(accepts: Collection[str]) -> str:
     if names >= _EXPRESSION:
         said.append("an expression")
         names -= _EXPRESSION | {"FLOAT", "TRUE", "FALSE", "NONE", "LBRACE", "NOT", "PLUS", "MINUS"}
-    names -= _OPERATORS
+    if "PLUS" in names:
+        names -= _OPERATORS
     at_end = "$END" in names
     said += sorted(_SPELLED[name] for name in names if name in _SPELLED)
     if at_end:
@@ -60,19 +61,61 @@ def _here(found: Token | None, in_hole: bool) -> str:
 def _special(
     accepts: Collection[str], found: Token, tokens: Sequence[Token], in_hole: bool
 ) -> str | None:
-    before = next((b for b, after in pairwise(tokens) if after is found), None)
-    match found.type:
-        case "EQUAL" if tokens[0].type in _CONDITIONS:
+    at = next((at for at, token in enumerate(tokens) if token is found), 0)
+    before = tokens[at - 1] if at else None
+    first = tokens[0].type
+    match found.type, before.type if before is not None else None:
+        case "EQUAL", _ if first in _CONDITIONS:
             return "'=' binds a name; write '==' to compare"
-        case "COLON" if in_hole:
+        case "COLON", "STRING" if in_hole and before is tokens[0]:
+            return "a text with braces of its own, such as JSON, has them doubled: write {{ and }}"
+        case "COLON", _ if in_hole:
             return "a text takes no format; round(...) or another function shapes the value"
-        case "STRING" if before is not None and before.value in ("f", "b", "u"):
-            return f"no prefix {before.value!r} is needed: every text has {{...}} filled in"
-        case "STAR" if before is not None and before.type == "STAR":
+        case "STRING", "NAME" if before is not None and before.value in _PREFIXES:
+            return _no_prefix(before.value)
+        case "STAR", "STAR":
             return "there is no power; multiply"
-        case "STRING" if before is not None and before.type == "STRING":
+        case (("STRING" | "PLUS"), "STRING") if first == "STRING" and not in_hole:
+            return "a line takes one text; write {...} in it for a value"
+        case "STRING", "STRING":
             return "two texts in a row; join them with '+'"
-        case "NAME" if "AND" in accepts and found.value in ("is", "xor"):
+        case "LPAR", "NAME" if at > 1 and tokens[at - 2].type == "DOT":
+            return (
+                f"there are no methods; a function takes the value: {before and before.value}(...)"
+            )
+        case "COMMA", _ if first == "RETURN" and "$END" in accepts:
+            return "a program returns one value; write [a, b] or {a, b}"
+        case "NAME", _ if "AND" in accepts and found.value in ("is", "xor"):
             return f"there is no {found.value!r}; write '==' or '!='"
         case _:
             return None
+
+
+def no_statement(word: str, after: str | None) -> str:
+    """For a line that begins with that word, and goes on with a token of that type."""
+    if after == "STRING" and word in _PREFIXES:
+        return _no_prefix(word)
+    hint = _HINTS.get(word) or near_miss(word, STATEMENTS)
+    if not hint and word.isidentifier():
+        hint = {"EQUAL": f"; write `let {word} = ...`", "LPAR": f"; write `call {word}(...)`"}.get(
+            after or "", ""
+        )
+    return f"no statement begins with {word!r}{hint}"
+
+
+def _no_prefix(prefix: object) -> str:
+    return f"no prefix {prefix!r} is needed: every text has {{...}} filled in"
+
+
+_PREFIXES = ("f", "F", "b", "u", "rf", "fr")
+_HINTS = {
+    "def": "; write `program name(...):`",
+    "import": "; a program has nothing to import",
+    "print": "; a text on a line of its own is appended",
+    "set": "; write `let name = ...`",
+    "var": "; write `let name = ...`",
+    "prompt": "; a text on a line of its own is appended",
+    "break": "; put the condition into the while, or into an if around the rest",
+    "continue": "; put the rest of the block into an if",
+    "pass": "; a block needs something to do",
+}

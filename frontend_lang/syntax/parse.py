@@ -10,11 +10,11 @@ from lark import Lark
 from lark.exceptions import UnexpectedToken, VisitError
 from lark.lexer import Lexer
 
-from ramet.errors import Span, near_miss
+from ramet.errors import Span
 from ramet.limits import Limits
 from ramet.syntax import tree
 from ramet.syntax.build import Builder, Mistake
-from ramet.syntax.expected import expected
+from ramet.syntax.expected import expected, no_statement
 from ramet.syntax.source import Source
 from ramet.syntax.tokens import STATEMENTS, Hole, Line, Token
 from ramet.syntax.tree import Statement, Trivia
@@ -68,10 +68,7 @@ class Reader:
         before = len(self._source.diagnostics)
         for hole in line.holes:
             self._note_mistake(self._hole, hole)
-        self._note_mistake(self._check_beginning, line.tokens)
-        if len(self._source.diagnostics) > before and line.tokens[0].type == "NAME":
-            return None  # no statement begins so: nothing can be said of the rest
-        statement = self._note_mistake(self._parse, line.tokens, "line")
+        statement = self._note_mistake(self._whole, line.tokens)
         return statement if len(self._source.diagnostics) == before else None
 
     def _note_mistake(self, read: Callable[..., Any], *of: object) -> Any:
@@ -80,6 +77,10 @@ class Reader:
         except Mistake as mistake:
             self._source.mistake(mistake.span, mistake.message)
             return None
+
+    def _whole(self, tokens: Sequence[Token]) -> Statement:
+        self._check_beginning(tokens)
+        return self._parse(tokens, "line")
 
     def _hole(self, hole: Hole) -> None:
         self._builder.holes[hole.at] = tree.Literal(None)
@@ -103,24 +104,9 @@ class Reader:
         first, word = tokens[0], str(tokens[0].value)
         if first.type == "STRING" or word in STATEMENTS:
             return
-        hint = _HINTS.get(word) or near_miss(word, STATEMENTS)
-        raise Mistake(
-            self._source.span(first.start_pos), f"no statement begins with {word!r}{hint}"
-        )
+        span = self._source.span(first.start_pos)
+        raise Mistake(span, no_statement(word, tokens[1].type if len(tokens) > 1 else None))
 
     def _check_depth(self, statement: Statement, blocks: int) -> None:
         for node, depth in tree.walk(statement, blocks):
             self._limits.hold("nesting", depth, node.span)
-
-
-_HINTS = {
-    "def": "; write `program name(...):`",
-    "import": "; a program has nothing to import",
-    "print": "; a text on a line of its own is appended",
-    "set": "; write `let name = ...`",
-    "var": "; write `let name = ...`",
-    "prompt": "; a text on a line of its own is appended",
-    "break": "; put the condition into the while, or into an if around the rest",
-    "continue": "; put the rest of the block into an if",
-    "pass": "; a block needs something to do",
-}

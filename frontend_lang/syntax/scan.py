@@ -49,7 +49,17 @@ _SIMPLE_ESCAPES = {
     "n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", "'": "'", '"': '"', "\n": "",
 }  # fmt: skip
 _HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
-_HEX = re.compile("[0-9a-fA-F]+")
+_HEX = re.compile("[0-9a-fA-F]{0,8}")
+_INSTEAD = {
+    "&": "; write 'and'",
+    "|": "; write 'or'",
+    "!": "; write 'not'",
+    ";": "; a line takes one statement",
+    "\u201c": '; a text stands between " and "',
+    "\u2018": '; a text stands between " and "',
+    "`": '; a text stands between " and "',
+}
+_OPEN_HOLE = "the '{' is never closed; write {{ for a brace"
 
 
 def scan(source: Source, limits: Limits) -> Scanned:
@@ -94,6 +104,7 @@ class _Scanner:
         self.limits = limits
         self.nesting = Nesting(source, limits)
         self.at = 0
+        self.hole: int | None = None  # where the one begins that is being read
         self.told = -1  # the end of the line in which the last mistake was
 
     def scan(self) -> Scanned:
@@ -171,14 +182,15 @@ class _Scanner:
             elif kind == "number":
                 self._word(number(value, begin), tokens)
             elif kind == "unknown":
-                self._mistake(begin, f"{value!r} cannot stand here")
+                instead = _INSTEAD.get(value, "")
+                self._mistake(begin, f"{value!r} cannot stand here{instead}")
                 self.at = _matched(_UNKNOWN, self.text, begin + 1)
                 continue
             elif kind == "comment":
                 self._comment(value.rstrip(), bool(open_brackets), hole)
             self.at = found.end()
         if hole is not None:
-            self._mistake(hole, "the '{' is never closed; write {{ for a brace")
+            self._mistake(hole, _OPEN_HOLE)
         elif open_brackets:
             mark, at = open_brackets[-1]
             self._mistake(at, f"{mark!r} is never closed")
@@ -280,10 +292,15 @@ class _Scanner:
         return [*parts, "".join(texts)] if texts else parts
 
     def _unclosed(self, begin: int, quotes: str) -> None:
-        self._mistake(begin, f"the text is never closed; {quotes} is needed")
+        """In a hole it is most likely the quote that ends the text around it."""
+        if self.hole is not None:
+            self._mistake(self.hole, _OPEN_HOLE)
+        else:
+            self._mistake(begin, f"the text is never closed; {quotes} is needed")
 
     def _hole(self) -> Hole:
-        hole = Hole([], self.at)
+        hole, outer = Hole([], self.at), self.hole
+        self.hole = hole.at
         self.nesting.open(hole.at)
         self.at += 1
         self._tokens(hole.tokens, hole.at)
@@ -291,6 +308,7 @@ class _Scanner:
             self._mistake(hole.at, "nothing stands between the braces; write {{}} for two braces")
         if self.text.startswith("}", self.at):
             self.at += 1
+        self.hole = outer
         self.nesting.close()
         self.line.holes.append(hole)
         return hole
@@ -317,11 +335,12 @@ class _Scanner:
             self._mistake(begin, f"no escape '\\{letter}'; write \\\\ for a backslash")
             return ""
         length = _HEX_ESCAPES[letter]
-        digits = self.text[self.at + 1 : self.at + 1 + length]
-        code = int(digits, 16) if _HEX.fullmatch(digits) and len(digits) == length else -1
+        digits = _matched(_HEX, self.text, self.at + 1) - self.at - 1
+        code = int(self.text[self.at + 1 : self.at + 1 + length], 16) if digits >= length else -1
         if not 0 <= code < 0x110000 or 0xD800 <= code < 0xE000:
-            shown = self.text[begin : self.at + 1 + length].split("\n")[0]
-            self._mistake(begin, f"{shown!r} is no character".replace("\\\\", "\\"))
+            escape = self.text[begin : self.at + 1 + min(digits, length)]
+            needs = f"; {length} digits of 0-9 and a-f are needed" if digits < length else ""
+            self._mistake(begin, f"{escape} is no character{needs}")
             return ""
         self.at += 1 + length
         return chr(code)

@@ -62,8 +62,6 @@ HOSTILE: dict[str, str | Callable[[], str]] = {
     "a million line ends": lambda: "\n" * 10**6,
     "a million statements": lambda: HEAD + '"a"\n    ' * 10**6,
     "more statements than bytes": "program p():\n" + ' ""\n' * 60_000,
-    "ten thousand programs and one": 'program p():\n ""\n' * 5_001,
-    "elifs": HEAD + 'if a:\n     ""\n' + '    elif a:\n     ""\n' * 9_000,
     # numbers
     "a long number": HEAD + "let x = " + "1" * 5_000,
     "a large number": HEAD + "let x = 1e999",
@@ -138,6 +136,7 @@ def test_it_is_refused_with_a_position(name: str) -> None:
     text = made if isinstance(made, str) else made()
     parse('program p():\n    "a"\n')  # the grammar is there already
     taken: list[float] = []
+    span = Span("", 0, 0)
     for _ in range(10):  # other work on the machine costs processor time, too
         before = time.process_time()
         span = refusal(text)

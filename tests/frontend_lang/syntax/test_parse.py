@@ -180,7 +180,7 @@ def test_expressions(text: str, node: tree.Expr) -> None:
         ('r"""a\n"b"""', ('a\n"b',)),
     ],
 )
-def test_texts(text: str, parts: tuple[object, ...]) -> None:
+def test_texts(text: str, parts: tuple[str | tree.Expr, ...]) -> None:
     assert expr(text) == Template(parts)
 
 

@@ -22,7 +22,11 @@ def check(module: Module) -> None:
     assert print_module(found) == text
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(st.randoms(use_true_random=False))
 def test_what_it_prints_is_read_back(random: Random) -> None:
     check(Trees(random).module())
