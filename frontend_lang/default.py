@@ -17,7 +17,9 @@ class Runner(Protocol):
         """Run once with these arguments."""
         ...
 
-    def run_batch(self, program: Any, arguments: Sequence[Mapping[str, Any]], /) -> Any:
+    def run_batch(
+        self, program: Any, arguments: Sequence[Mapping[str, Any]], /, **options: Any
+    ) -> Any:
         """Run once for each mapping of arguments."""
         ...
 

@@ -119,9 +119,10 @@ class Program(Generic[P, R]):
             return Called(self.call(state, *args, **kwargs))
         return default_runner(self.name).run(self, *args, **kwargs)
 
-    def run_batch(self, arguments: Sequence[Mapping[str, Any]]) -> Any:
-        """Run on the default engine, once for each mapping of arguments."""
-        return default_runner(self.name).run_batch(self, arguments)
+    def run_batch(self, arguments: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+        """Run on the default engine, once for each mapping of arguments; options are the engine's:
+        how many at once, and whether to show progress."""
+        return default_runner(self.name).run_batch(self, arguments, **options)
 
     def stream(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Run on the default engine, and hand out what is written while it is written."""

@@ -8,18 +8,23 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Token, copy_context
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from weakref import WeakSet
 
-from ramet.runtime.core import EngineCore
-from ramet.runtime.engine import AnyProgram, Engine, bound_arguments
+from rich.progress import Progress
+
+from ramet import default
+from ramet.runtime.core import EngineCore, EngineStats
+from ramet.runtime.engine import AnyProgram, Engine, bound_arguments, plain_prompts
 from ramet.runtime.errors import EngineClosed, EngineError
 from ramet.runtime.events import Event
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
 from ramet.runtime.works import Works
+
+T = TypeVar("T")
 
 
 class _Job:
@@ -84,6 +89,7 @@ class AsyncEngine:
         self._jobs: list[_Job] = []
         self._guests: WeakSet[Guest] = WeakSet()
         self._stop = False
+        self._token: Token[default.Runner] | None = None
         self._gate = threading.Lock()  # between taking a job in and stopping
         self._thread = threading.Thread(target=self._work, name="ramet-engine", daemon=True)
         self._thread.start()
@@ -104,20 +110,37 @@ class AsyncEngine:
         /,
         *,
         concurrency: int = 64,
+        progress: bool = False,
+        on_outcome: Callable[[int, Finished | Exception], None] | None = None,
     ) -> list[Finished | Exception]:
         """Run once for each mapping; as `Engine.run_batch`."""
         room = asyncio.Semaphore(max(1, concurrency))
         works = Works()
+        bar = Progress(disable=not progress)
+        task = bar.add_task(program.name, total=len(arguments))
 
         async def one(at: int, item: Mapping[str, Any]) -> Finished | Exception:
             async with room:
                 try:
-                    arguments = bound_arguments(program, (), item)
+                    bound = bound_arguments(program, (), item)
+                    outcome = await self._outcome(_Job(program, bound, at, works))
+                except EngineClosed:
+                    raise
                 except Exception as error:
-                    return error
-                return await self._outcome(_Job(program, arguments, at, works))
+                    outcome = error
+            bar.advance(task)
+            if on_outcome is not None:
+                on_outcome(at, outcome)
+            return outcome
 
-        return await asyncio.gather(*(one(at, item) for at, item in enumerate(arguments)))
+        with bar:
+            return await asyncio.gather(*(one(at, item) for at, item in enumerate(arguments)))
+
+    async def generate(
+        self, prompts: str | Sequence[str], *, progress: bool = False, **fields: Any
+    ) -> list[Finished | Exception]:
+        """Continue plain prompts; as `Engine.generate`."""
+        return await self.run_batch(*plain_prompts(prompts, fields), progress=progress)
 
     async def stream(
         self, program: AnyProgram, /, *args: Any, **kwargs: Any
@@ -136,15 +159,51 @@ class AsyncEngine:
         finally:
             self._call(lambda: self._cancel(job))
 
+    async def stats(self) -> EngineStats:
+        """Counters since the engine started, and what it holds now."""
+        return await self._ask(self._engine.stats)
+
+    async def audit(self) -> None:
+        """Check every bookkeeping law; raises `AuditError`."""
+        await self._ask(self._engine.audit)
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        """What the question gives on the engine's thread."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def settle(set: Callable[[Any], None], value: Any) -> None:
+            if not answer.done():
+                set(value)
+
+        def ask() -> None:
+            try:
+                found = question()
+            except Exception as error:
+                loop.call_soon_threadsafe(settle, answer.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(settle, answer.set_result, found)
+
+        with self._gate:
+            if self._stop:
+                raise EngineClosed("the engine is closed")
+            self._call(ask)
+        return await answer
+
     async def close(self) -> None:
         """Cancel what runs, end the thread. Closing twice is fine."""
         self._call(self._shut)
         await asyncio.to_thread(self._thread.join)
 
     async def __aenter__(self) -> Self:
+        """Inside, `await program.run(...)` runs here."""
+        self._token = default.set_default(self)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
+        if self._token is not None:
+            default.reset(self._token)
+            self._token = None
         await self.close()
 
     # -- tasks that belong to no program

@@ -169,14 +169,7 @@ class Engine:
         Args:
             fields: those that `gen` takes: how to draw, and what the text must be.
         """
-        items = [{"prompt": p} for p in ([prompts] if isinstance(prompts, str) else prompts)]
-        text = gen("text", **fields)
-
-        def body(s: State, prompt: str) -> None:
-            s += prompt
-            s += text
-
-        return self.run_batch(Program(body, "generate", pure=True), items, progress=progress)
+        return self.run_batch(*plain_prompts(prompts, fields), progress=progress)
 
     def start(
         self,
@@ -328,6 +321,20 @@ def _filled(program: AnyProgram, arguments: Mapping[str, Any]) -> AnyProgram:
         return program
     verify(program)
     return fill(program, arguments)
+
+
+def plain_prompts(
+    prompts: str | Sequence[str], fields: Mapping[str, Any]
+) -> tuple[AnyProgram, list[dict[str, str]]]:
+    """A program that continues its prompt, and its arguments for each of the prompts."""
+    text = gen("text", **fields)
+
+    def body(s: State, prompt: str) -> None:
+        s += prompt
+        s += text
+
+    items = [{"prompt": p} for p in ([prompts] if isinstance(prompts, str) else prompts)]
+    return Program(body, "generate", pure=True), items
 
 
 def bound_arguments(

@@ -147,3 +147,32 @@ def test_closing_ends_what_runs(serve: Callable[[Body], None]) -> None:
             await engine.run(story, "late")
 
     serve(body)
+
+
+def test_inside_it_is_the_default_and_has_all_that_an_engine_has(
+    serve: Callable[[Body], None],
+) -> None:
+    program = ramet.loads('program p(n: int):\n    "x{n}"\n    gen a(max_tokens=3)\n    return a')
+
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        one = await program.run(n=1)
+        told: list[int] = []
+        both = await program.run_batch(
+            [{"n": 1}, {"m": 2}], concurrency=1, on_outcome=lambda at, outcome: told.append(at)
+        )
+        (plain,) = await engine.generate("x1", max_tokens=3)
+        assert isinstance(plain, Finished)
+        assert one.value == both[0].value == plain["text"]
+        assert isinstance(both[1], ramet.ArgumentError)
+        assert sorted(told) == [0, 1]
+        await engine.audit()
+        stats = await engine.stats()
+        assert stats.steps > 0
+        assert stats.sequences == 0
+        await engine.close()
+        with pytest.raises(EngineClosed):
+            await engine.stats()
+
+    serve(body)
+    with pytest.raises(ramet.NoRunner):
+        program.run(n=1)
