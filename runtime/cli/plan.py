@@ -67,8 +67,8 @@ def _bounds(graph: Graph, made: Plan, shared: int, text: str, model: str | None)
     chain = " → ".join(_draw(graph.nodes[id]) for id in made.critical)
     rows = [
         (made.prompt, f"prompt tokens at most ({by}), each counted once"),
-        (made.prompt_alone, "had each draw, option and sample been a request of its own"),
         (shared, f"of them begin every run: “{clipped(printable(text), 40)}”" if text else ""),
+        (made.prompt_alone, "had each draw, option and sample been a request of its own"),
         (made.generated, "tokens drawn at most"),
         (made.critical_tokens, f"of them one after the other: {chain}"),
         (made.context, f"tokens of the longest context at most; {made.context_least} for sure"),

@@ -23,8 +23,8 @@ def err() -> Console:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on stdout."""
-    print(as_json(value))
+    """One line of JSON on stdout, at once."""
+    print(as_json(value), flush=True)
 
 
 def as_json(value: object, indent: int | None = None) -> str:
