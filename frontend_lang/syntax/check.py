@@ -21,6 +21,7 @@ from ramet.syntax.kinds import (
     Names,
     OneBranch,
     bound_in,
+    changed,
     joined,
 )
 from ramet.syntax.source import Source
@@ -179,11 +180,11 @@ class _Checker:
             self._kind(arm.condition, names)
             own = dict(names)
             self._block(arm.body, own, role, on_branch=on_branch)
-            after |= joined(after, own)
+            after |= joined(after, changed(names, own))
         if line.otherwise is not None:
             own = dict(names)
             self._block(line.otherwise.body, own, role, on_branch=on_branch)
-            after |= joined(after, own)
+            after |= joined(after, changed(names, own))
         names |= joined(names, after)
 
     def _fork(self, line: tree.Fork, names: dict[str, Kind], role: Role | None) -> None:

@@ -129,14 +129,17 @@ class Settings:
         if not options:
             self._wrong(expr.span, "select needs at least one option")
         spans = [each.span for each in expr.items] if isinstance(expr, tree.ListOf) else None
+        seen: set[str] = set()
         for at, option in enumerate(options):
             span = spans[at] if spans is not None else expr.span
             if not isinstance(option, str):
                 self._wrong(span, "an option is a text")
             elif option == "":
                 self._wrong(span, "an option is empty")
-            elif option in options[:at]:
+            elif option in seen:
                 self._wrong(span, f"the option {option[:40]!r} is there twice")
+            else:
+                seen.add(option)
 
 
 def constant(expr: Expr) -> tuple[object] | None:

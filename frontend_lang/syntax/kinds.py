@@ -38,9 +38,13 @@ ANY = Anything()
 
 
 def joined(one: Names, other: Names) -> dict[str, Kind]:
-    """What may be there when either may have happened."""
-    both = {**one, **other}
-    return {n: k if one.get(n, k) == other.get(n, k) else ANY for n, k in both.items()}
+    """What is there of `other` when either may have happened."""
+    return {n: k if one.get(n, k) == k else ANY for n, k in other.items()}
+
+
+def changed(before: Names, after: Names) -> dict[str, Kind]:
+    """What was bound in between."""
+    return {n: k for n, k in after.items() if before.get(n) is not k}
 
 
 def bound_in(block: tree.Block) -> dict[str, Kind]:

@@ -6,6 +6,7 @@ was written, its comments and how its texts were quoted are no part of what it i
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, TypeAlias
 
 from ramet.errors import Span
@@ -345,13 +346,19 @@ class Module:
 
 def children(tree: Any) -> Iterator[Tree]:
     """The nodes right under a node."""
-    for each in fields(tree):
-        found: list[Any] = [getattr(tree, each.name)]
+    for name in _holding(type(tree)):
+        found: list[Any] = [getattr(tree, name)]
         for item in found:
             if isinstance(item, Tree):
                 yield item
             elif isinstance(item, tuple):
                 found += item
+
+
+@cache
+def _holding(kind: type[Any]) -> tuple[str, ...]:
+    """The fields in which nodes of that kind may have others."""
+    return tuple(each.name for each in fields(kind) if each.name not in ("span", "trivia"))
 
 
 def walk(tree: Any, depth: int = 0) -> Iterator[tuple[Tree, int]]:
