@@ -1,6 +1,6 @@
 """Feed the parser and the graph loader mutated inputs for a while, and tell how many.
 
-Guided by coverage where atheris is installed, else by chance alone. An input that breaks a law is
+Guided by coverage where atheris is installed (`pip install ramet[fuzz]`), else by chance alone. An input that breaks a law is
 written to `build/fuzz/`, and the exit status is 1.
 
     python tools/fuzz.py --minutes 60
