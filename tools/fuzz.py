@@ -1,7 +1,7 @@
 """Feed the parser and the graph loader mutated inputs for a while, and tell how many.
 
-Guided by coverage where atheris is installed (`pip install ramet[fuzz]`), else by chance alone. An input that breaks a law is
-written to `build/fuzz/`, and the exit status is 1.
+Guided by coverage where atheris is installed (the extra `fuzz`), else by chance alone. An input
+that breaks a law is written to `build/fuzz/`, and the exit status is 1.
 
     python tools/fuzz.py --minutes 60
 """
