@@ -6,7 +6,7 @@ from typing import Any
 
 from lark.visitors import Transformer_NonRecursive
 
-from ramet.errors import Span
+from ramet.errors import Span, shown
 from ramet.syntax import tree
 from ramet.syntax.source import Source
 from ramet.syntax.tokens import Hole, StringToken, Token
@@ -87,7 +87,7 @@ class Builder(Transformer_NonRecursive[Any, Any]):
         seen: set[str] = set()
         for span, key, _, _ in entries:
             if key in seen:
-                raise Mistake(span, f"the key {key!r} is there twice")
+                raise Mistake(span, f"the key {shown(key)} is there twice")
             seen.add(key)
         found = tuple((key, value) for _, key, value, _ in entries)
         quoted = bool(entries) and all(quoted for *_, quoted in entries)
@@ -126,8 +126,9 @@ class Builder(Transformer_NonRecursive[Any, Any]):
     def conjunction(self, items: Sequence[Expr]) -> Expr:
         return tree.Logic("and", tuple(items), span=items[0].span)
 
-    def negated(self, items: Sequence[Expr]) -> Expr:
-        return tree.Not(items[0], span=items[0].span)
+    def negated(self, items: Sequence[Any]) -> Expr:
+        word, of = items
+        return tree.Not(of, span=self._span(word))
 
     def compares(self, items: Sequence[Token]) -> str:
         return " ".join(map(_word, items))

@@ -37,7 +37,7 @@ _VALUE_ENDS = ("NAME", "STRING", "RPAR", "RSQB", "RBRACE")
 # Begins a statement, and can hardly begin a line inside brackets.
 _BEGINS = re.compile(
     r"( *)(?:assistant|call|elif|extend|fork|gen|keep|let|program|return|score|select|system|user"
-    r"|while)\b[^\n]*"
+    r"|while)\b"
 )
 _BEGINS_ANYTHING = re.compile(r"( *)[^\s#)\]}]")
 _PLAIN = {
@@ -128,9 +128,9 @@ class _Scanner:
                 self._line(self.text[begin : self.at], lead, gap)
                 found.lines.append(self.line)
                 lead, gap = [], False
-        found.tail = (*[""][: bool(gap and lead and found.lines)], *lead)
-        if found.tail and not found.tail[-1]:
-            found.tail = found.tail[:-1]
+        if lead and not lead[-1]:
+            lead.pop()
+        found.tail = ("", *lead) if gap and lead and found.lines else tuple(lead)
         return found
 
     def _mistake(self, at: int, message: str) -> None:

@@ -4,21 +4,24 @@ from ramet.syntax.tokens import RESERVED, STATEMENTS, WITHIN, Token
 
 _OPENING = ("LPAR", "LSQB", "LBRACE")
 _CLOSING = ("RPAR", "RSQB", "RBRACE")
+_LONGEST = 100
 
 
 def word(value: str, at: int) -> Token | str:
     """A name or a reserved word; or, as a string, why it is neither."""
+    if len(value) > _LONGEST:
+        return f"a word of more than {_LONGEST} characters"
     if not value.isidentifier():
-        return f"{value[:20]!r} is no name"
+        return f"{value!r} is no name"
     return Token(value.upper() if value in RESERVED else "NAME", value, at, at + len(value))
 
 
 def number(value: str, at: int) -> Token | str:
     """A number; or, as a string, why it is none."""
+    if len(value) > _LONGEST:
+        return f"a number of more than {_LONGEST} characters"
     if not value.isascii():
-        return f"{value[:20]!r} is no number; write it with the digits 0 to 9"
-    if len(value) > 64:
-        return "a number of more than 64 characters"
+        return f"{value!r} is no number; write it with the digits 0 to 9"
     return Token("INT" if value.isdigit() else "FLOAT", value, at, at + len(value))
 
 

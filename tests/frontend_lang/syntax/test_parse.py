@@ -280,7 +280,7 @@ PLACES = [
     ("let a = [b for c, d in e if f]", "Let:a Comprehension:[ Name:b Name:e Name:f"),
     ("let a = f(b, c=d)", "Let:a Function:f Name:b Setting:c Name:d"),
     ("let a = - +b", "Let:a Signed:- Signed:+ Name:b"),
-    ("let a = not b", "Let:a Not:b Name:b"),
+    ("let a = not b", "Let:a Not:not Name:b"),
     ("let a = b + c - d", "Let:a Name:b Chain:+ Name:c Name:d"),
     ("let a = b * c / d", "Let:a Name:b Chain:* Name:c Name:d"),
     ("let a = b < c <= d", "Let:a Comparison:b Name:b Name:c Name:d"),
