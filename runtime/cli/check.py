@@ -9,7 +9,7 @@ import typer
 from ramet.errors import GraphError, LanguageError, RametError, SourceError
 from ramet.limits import Limits
 from ramet.runtime.cli.exits import WRONG, marked, message
-from ramet.runtime.cli.files import programs_of, shown_name
+from ramet.runtime.cli.files import STDIN, check_file, programs_of, shown_name
 from ramet.runtime.cli.terminal import out, print_json
 
 
@@ -25,6 +25,9 @@ class Mistake:
 
 def check(files: Sequence[str], *, as_json: bool) -> None:
     """Check every file; exits with 1 if any has a mistake."""
+    for file in files:
+        if file != STDIN:
+            check_file(file, "FILE")
     console = out()
     rows: list[dict[str, Any]] = []
     wrong = False

@@ -29,9 +29,11 @@ def programs_in(file: str) -> dict[str, Program[..., Any]]:
 def placed(error: Exception, file: str) -> Exception:
     """The error as a person reads it: what Python raised in their file, with its line there.
 
-    Errors of ours know their place, or need none.
+    Errors of ours know their place, or need none; what did not come by their file is a bug.
     """
-    return error if isinstance(error, RametError) else _failed(error, file)
+    if isinstance(error, RametError) or _place(error, file) is None:
+        return error
+    return _failed(error, file)
 
 
 def _run(file: str) -> ModuleType:

@@ -9,7 +9,7 @@ import pytest
 
 from ramet.runtime import Engine
 from ramet.runtime.cli.jobs import Job
-from tests.runtime.cli import PYTHON, TIPS, data, ramet, write
+from tests.runtime.cli import PYTHON, TIPS, WRONG, data, ramet, write
 from tests.runtime.conftest import ToyEngine, ToyModel, all_back, toy_words
 
 TOPIC = ("-a", "topic=tea")
@@ -345,3 +345,36 @@ def test_an_engine_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
     result = ramet("run", "ask.py", "-a", "q=x", "--model", "smolm2-135m")
     assert (result.exit_code, result.stdout) == (3, "")
     assert "unknown model 'smolm2-135m'" in result.stderr
+
+
+def test_a_batch_shows_how_far_it_is_on_a_terminal() -> None:
+    items = '{"q": "a"}\n{"q": "b"}\n'
+    result = ramet("run", "ask.py", "--args-file", "-", stdin=items, env={"FORCE_COLOR": "1"})
+    assert "2/2" in result.stderr
+    assert [row["item"] for row in lines(result.stdout)] == [0, 1]
+
+
+def test_stats_of_a_batch_are_its_last_line() -> None:
+    result = ramet("run", "ask.py", "--args-file", "-", "--stats", stdin='{"q": "a"}\n')
+    assert lines(result.stdout)[-1]["stats"]["steps"] > 0
+
+
+def test_a_wrong_program_is_told_before_an_engine_is_loaded(folder: Path, opened: Opened) -> None:
+    (folder / "wrong.ramet").write_text(WRONG)
+    result = ramet("run", "wrong.ramet", "-a", "a=x")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert [line for line in result.stderr.splitlines() if line.startswith("wrong.ramet:")] == [
+        "wrong.ramet:2:7: unknown variable 'b'",
+        "wrong.ramet:3:11: gen has no setting 'max_tokns'; did you mean 'max_tokens'?",
+        "wrong.ramet:4:12: unknown variable 'y'",
+    ]
+    assert opened.engines == []
+
+
+def test_concurrency_bounds_what_is_under_way(opened: Opened) -> None:
+    """One after the other takes a step for each token of each item."""
+    items = '{"q": "a"}\n{"q": "b"}\n'
+    for words in ((), ("--concurrency", "1")):
+        ramet("run", "ask.py", "--args-file", "-", *words, stdin=items)
+    together, alone = (engine.stats().steps for engine in opened.engines)
+    assert alone > together

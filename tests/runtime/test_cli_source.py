@@ -65,6 +65,11 @@ def test_check_of_one_right_program_from_stdin() -> None:
     assert (result.exit_code, result.stdout) == (0, "<stdin>: ok: 1 program\n")
 
 
+def test_a_file_that_is_not_there_is_told_before_any_is_checked() -> None:
+    result = ramet("check", "tips.ramet", "tip.ramet")
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
 def test_check_of_graphs(folder: Path) -> None:
     text = ramet("graph", "tips.ramet", "--json").stdout
     (folder / "right.json").write_text(text)
