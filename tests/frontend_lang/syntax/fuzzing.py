@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from ramet import from_json, to_json
 from ramet.errors import LanguageError, LimitError
 from ramet.syntax.blocks import parse
-from ramet.syntax.load import library
+from ramet.syntax.check import check
+from ramet.syntax.load import programs_of
 from ramet.syntax.printer import print_module
+from ramet.syntax.source import Source
 from ramet.syntax.tokens import MARKS, RESERVED, STATEMENTS
 from tests.frontend_lang.graphs import graphs
 from tests.frontend_lang.syntax.trees import Trees
@@ -41,8 +43,11 @@ def check_source(text: str) -> bool:
     assert again == module
     assert repr(again) == repr(module)
     assert print_module(again) == printed
+    source = Source(text, "p")
     try:
-        library(text)
+        check(module, source)
+        source.check()
+        programs_of(module)
     except LanguageError as error:
         _said(error)
     return True

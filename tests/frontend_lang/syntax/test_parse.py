@@ -1,6 +1,7 @@
 """Sources become trees: every construct, the place of every node, and where lines end."""
 
 import re
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from ramet.errors import SourceError
 from ramet.syntax import tree
 from ramet.syntax.blocks import parse
+from ramet.syntax.printer import print_module
 from ramet.syntax.tree import (
     Arm,
     Attribute,
@@ -46,6 +48,7 @@ from ramet.syntax.tree import (
     TypeOf,
     While,
 )
+from tests.frontend_lang.syntax.trees import Trees
 
 A, B, C, D = map(Name, "abcd")
 X = (TextLine(Template(("x",))),)
@@ -422,3 +425,23 @@ def test_after_fifty_mistakes_it_is_enough() -> None:
     assert "50 mistakes so far" in found[-1][2]
     found = mistakes("program p():\n" + "    let = 1\n" * 49)
     assert len(found) == 49
+
+
+@pytest.mark.parametrize("where", ["in front", "behind"])
+def test_one_mistake_anywhere_is_one_mistake(where: str) -> None:
+    """A stray character at either end of a line; inside a text, or a comment, it is none."""
+    told = 0
+    for seed in range(60):
+        random = Random(seed)
+        lines = print_module(Trees(random).module()).split("\n")
+        written = [at for at, line in enumerate(lines) if line.strip() and "#" not in line]
+        at = random.choice(written)
+        line = lines[at].lstrip(" ")
+        blanks = " " * (len(lines[at]) - len(line))
+        lines[at] = f"{blanks}? {line}" if where == "in front" else f"{lines[at]} ?"
+        try:
+            parse("\n".join(lines))
+        except SourceError as error:
+            told += 1
+            assert len(error.diagnostics) == 1, lines[at]  # noqa: PT017
+    assert told > 30
