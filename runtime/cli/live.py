@@ -110,9 +110,12 @@ class Live:
 
     def _piece(self, turn: Turn, piece: str) -> None:
         assert self._console is not None, "only a console shows anything"
-        margin = Text("\n" + self._gutter(""), colour_of(turn.path))
-        lines = printable(piece).split("\n")
-        self._console.print(margin.join(map(Text, lines)), end="", soft_wrap=True)
+        shown = Text()
+        for number, line in enumerate(printable(piece).split("\n")):
+            if number:
+                shown.append("\n" + self._gutter(""), colour_of(turn.path))
+            shown.append(line)
+        self._console.print(shown, end="", soft_wrap=True)
 
     def _gutter(self, label: str) -> str:
         return f"{label:{self._width}} │ "

@@ -17,7 +17,7 @@ from ramet.runtime.cli.live import Live
 from ramet.runtime.cli.python_files import placed
 from ramet.runtime.cli.reports import report
 from ramet.runtime.cli.results import show, show_stats
-from ramet.runtime.cli.terminal import err, out, print_json
+from ramet.runtime.cli.terminal import as_json, err, out, print_json
 from ramet.runtime.engine import Engine, bound_arguments
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
@@ -62,6 +62,7 @@ def run_batch(job: Job, *, concurrency: int, stats: bool) -> None:
     lines: dict[int, dict[str, Any]] = {}
     printed = failed = 0
     console = err()
+    over_bar = console.is_terminal and sys.stdout.isatty()  # one terminal has both
     with (
         closing(open_engine(job)) as engine,
         Progress(
@@ -69,7 +70,7 @@ def run_batch(job: Job, *, concurrency: int, stats: bool) -> None:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
-            redirect_stdout=sys.stdout.isatty(),  # else it would print the lines on stderr
+            redirect_stdout=False,
         ) as bar,
     ):
         task = bar.add_task(job.program.name, total=len(job.items))
@@ -79,13 +80,17 @@ def run_batch(job: Job, *, concurrency: int, stats: bool) -> None:
             failed += isinstance(outcome, Exception)
             lines[at] = {"item": at, **_line(outcome, job)}
             while printed in lines:
-                print_json(lines.pop(printed))
+                line = lines.pop(printed)
+                if over_bar:
+                    bar.console.print(as_json(line), soft_wrap=True)
+                else:
+                    print_json(line)
                 printed += 1
             bar.advance(task)
 
         engine.run_batch(job.program, job.items, concurrency=concurrency, on_outcome=over)
-        if stats:
-            print_json({"stats": _numbers(engine)})
+    if stats:
+        print_json({"stats": _numbers(engine)})
     if failed:
         err().print(f"{failed} of {len(job.items)} items failed", style="red")
         raise typer.Exit(WRONG)
