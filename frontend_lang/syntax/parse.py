@@ -31,7 +31,7 @@ class _Tokens(Lexer):
 
 @cache
 def _grammar() -> Lark:
-    text = files("ramet.syntax").joinpath("grammar.lark").read_text()
+    text = files("ramet.syntax").joinpath("grammar.lark").read_text("utf-8")
     return Lark(text, parser="lalr", lexer=_Tokens, start=["line", "expr"], maybe_placeholders=True)
 
 
