@@ -1,5 +1,5 @@
-"""The commands and their options. What a command does is imported when it is called: `--help` and
-completion load neither the parser nor the engine.
+"""The commands and their options. What a command does is imported when it is called, so that
+`--help` and completion start fast, and never load the engine.
 """
 
 from importlib.metadata import version
