@@ -11,26 +11,25 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from ramet.cache import AuditError, BlockPool, BlockTable, CacheStats, Expectation
 from ramet.errors import RametError
 from ramet.params import SamplingParams
-from ramet.runtime.batch import Batch, Entry
+from ramet.runtime.batch import Batch
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.errors import (
     Aborted,
     CapacityError,
     ContextLengthError,
-    GenerationError,
     PromptError,
     StepError,
 )
 from ramet.runtime.grammar import Grammar, GrammarCompiler
 from ramet.runtime.models import Model
+from ramet.runtime.outputs import Outputs
 from ramet.runtime.runner import Runner, layout_of
-from ramet.runtime.sampling import Draw, Sampler, SamplingRow, continuations
+from ramet.runtime.sampling import SamplingRow
 from ramet.runtime.scheduler import Scheduler
 from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence, Task
 from ramet.runtime.text import TextStream
@@ -77,7 +76,7 @@ class EngineCore:
             max_sequences=config.max_sequences,
         )
         self.grammars = GrammarCompiler(tokenizer, shape.vocab, self.eos)
-        self._sampler = Sampler()
+        self._outputs = Outputs(self._end)
         self._sequences: dict[Sequence, None] = {}
         self._ids = count()
         self._ended: deque[Task] = deque()
@@ -272,7 +271,7 @@ class EngineCore:
             batch = self.scheduler.schedule()
             logits = None if batch is None else self._run(batch)
             if batch is not None and logits is not None:
-                self._advance(batch, logits)
+                self._outputs.hand_out(batch, logits)
         except BaseException:
             self.scheduler.rollback()
             raise
@@ -294,84 +293,6 @@ class EngineCore:
         self._steps += 1
         self._tokens += batch.tokens
         return logits
-
-    def _advance(self, batch: Batch, logits: Tensor) -> None:
-        """Hand each entry the logits it wanted."""
-        drawing: list[tuple[int, Generation]] = []
-        expanding: list[tuple[int, Expansion]] = []
-        row = 0
-        for entry in batch.entries:
-            rows = range(row, row + entry.outputs)
-            row = rows.stop
-            if isinstance(entry.task, Generation):
-                drawing += [(each, entry.task) for each in rows]
-            elif isinstance(entry.task, Expansion):
-                expanding += [(each, entry.task) for each in rows]
-            elif isinstance(entry.task, Scoring):
-                self._score(entry.task, entry, logits[rows.start : rows.stop])
-        if expanding:
-            self._expand(expanding, logits)
-        if drawing:
-            self._draw(drawing, logits)
-
-    def _draw(self, drawing: list[tuple[int, Generation]], logits: Tensor) -> None:
-        rows: list[SamplingRow] = [task.row for _, task in drawing]
-        positions = [len(task.sequence.tokens) for _, task in drawing]
-        try:
-            if len(drawing) < len(logits):
-                logits = logits[torch.tensor([row for row, _ in drawing])]
-            draws = self._sampler.sample(logits, rows, positions)
-        except Exception as error:
-            for _, task in drawing:
-                self._end(task, _failure(error))
-            return
-        for (_, task), draw in zip(drawing, draws, strict=True):
-            if not task.done:
-                self._accept(task, draw)
-
-    def _accept(self, task: Generation, draw: Draw) -> None:
-        """One request's own exception boundary. Its callback may end it, and others too."""
-        failure = None
-        try:
-            if draw.error is not None:
-                raise draw.error
-            if not task.accept(draw):
-                return
-        except Exception as error:
-            failure = _failure(error)
-        except BaseException:
-            self.abort(task)
-            raise
-        if not task.done:
-            self._end(task, failure)
-
-    def _expand(self, expanding: list[tuple[int, Expansion]], logits: Tensor) -> None:
-        rows, widths = zip(*((task.row, task.width) for _, task in expanding), strict=True)
-        try:
-            if len(expanding) < len(logits):
-                logits = logits[torch.tensor([row for row, _ in expanding])]
-            found = continuations(logits, rows, widths)
-        except Exception as error:
-            for _, task in expanding:
-                self._end(task, _failure(error))
-            return
-        for (_, task), each in zip(expanding, found, strict=True):
-            task.found = each
-            self._end(task, each.error)
-
-    def _score(self, task: Scoring, entry: Entry, logits: Tensor) -> None:
-        """One request's own exception boundary, too."""
-        try:
-            if len(logits):
-                first = entry.end - len(logits) + 1
-                targets = torch.tensor(task.sequence.tokens[first : first + len(logits)])
-                logprobs = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
-                task.accept(first, logprobs.tolist())
-        except Exception as error:
-            self._end(task, _failure(error))
-            return
-        if task.cursor == task.end:
-            self._end(task)
 
     def _submit(self, task: AnyTask, *, resumed: bool = False) -> AnyTask:
         assert task.sequence.idle and not task.sequence.closed, "one task at a time"
@@ -456,12 +377,3 @@ class EngineCore:
             sequences=len(self._sequences),
             cache=self.pool.stats(),
         )
-
-
-def _failure(error: Exception) -> RametError:
-    """The error as a request's own."""
-    if isinstance(error, RametError):
-        return error
-    failure = GenerationError(f"{type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure

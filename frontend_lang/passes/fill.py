@@ -1,6 +1,5 @@
 """Puts arguments in place of the inputs of a graph."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -10,13 +9,13 @@ from ramet.errors import ArgumentError, near_miss, shown
 from ramet.graph import Graph
 from ramet.nodes import Input, ListOf, MapOf, Node, Part, Ref, Result, Score, Text
 from ramet.passes.rewrite import joined, map_parts, map_result, rewrite
+from ramet.spelling import spelled
 
 
 def fill(graph: Graph, arguments: Mapping[str, Any]) -> Graph:
     """The graph with these arguments, and without inputs.
 
-    A string goes into a text as it is; other values as the language spells them: numbers as Python
-    writes them, the rest as JSON.
+    A string goes into a text as it is, other values as JSON.
 
     Raises:
         ArgumentError: one is missing, unknown, of the wrong type, or no JSON.
@@ -45,18 +44,6 @@ def fill(graph: Graph, arguments: Mapping[str, Any]) -> Graph:
     return rewrite(filled, rows, empty)
 
 
-def spelled(value: object) -> str:
-    """The value as a text, as the language spells it; `ValueError` if it is no JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return repr(value)
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-
-
 def _check(graph: Graph, arguments: Mapping[str, Any]) -> None:
     takes = {node.name: node.takes for node in graph.inputs}
     for name in arguments:
@@ -76,7 +63,7 @@ def _check(graph: Graph, arguments: Mapping[str, Any]) -> None:
 def _spelled(graph: str, name: str, value: object) -> str:
     try:
         return spelled(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{graph}: {name} is no JSON: {error}") from None
 
 

@@ -12,6 +12,7 @@ from ramet.errors import EvaluationError, Span, near_miss
 from ramet.expressions import Expression, Sum, Term
 from ramet.meter import Meter
 from ramet.nodes import ATTRIBUTES
+from ramet.spelling import spelled
 from ramet.syntax import tree
 from ramet.syntax.functions import (
     FUNCTIONS,
@@ -23,7 +24,6 @@ from ramet.syntax.functions import (
     items,
     kind_of,
     number,
-    spelled,
     whole,
 )
 from ramet.syntax.scope import BranchOf, Group, Names, Row, settled

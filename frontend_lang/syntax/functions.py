@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ramet.spelling import spelled
+
 MAX_TEXT = 1_000_000  # characters of a text
 MAX_ITEMS = 100_000  # items of a list
 MAX_BITS = 4_096  # of a whole number
@@ -58,15 +60,6 @@ def bounded(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise Refused("the result is no finite number")
     return value
-
-
-def spelled(value: object) -> str:
-    """The value as a text: a text is itself, everything else as JSON spells it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and not isinstance(value, bool):
-        return repr(value)
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def number(value: object, what: str = "a number") -> Any:

@@ -253,7 +253,7 @@ def test_an_interrupt_inside_a_step_loses_nothing(
     score = core.score(core.open(list(range(50, 70))), 3, on_done=told)
     owner, name = {
         "forward": (core.runner, "run"),
-        "sample": (core._sampler, "sample"),
+        "sample": (core._outputs._sampler, "sample"),
         "schedule": (core.scheduler, "_admit"),
         "reserve": (core.scheduler, "_run"),
         "commit": (core.scheduler, "commit"),

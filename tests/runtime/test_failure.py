@@ -227,13 +227,13 @@ def test_a_sampler_that_raises_fails_those_that_were_to_draw(toy_core: ToyCore) 
     tasks = [start(core, [index, 2]) for index in range(2)]
     long = start(core, PROMPT)
     score = core.score(core.open([5, 6, 7]), 1, on_done=ignored)
-    sample = core._sampler.sample
+    sample = core._outputs._sampler.sample
 
     def failing(*args: object) -> object:
-        core._sampler.sample = sample  # type: ignore[method-assign]
+        core._outputs._sampler.sample = sample  # type: ignore[method-assign]
         raise MemoryError("no room for probabilities")
 
-    core._sampler.sample = failing  # type: ignore[method-assign, assignment]
+    core._outputs._sampler.sample = failing  # type: ignore[method-assign, assignment]
     drive(core)
 
     for task in tasks:

@@ -89,8 +89,8 @@ class Simulation:
         self.stems = [self._tokens(self.rng.randrange(1, 40)) for _ in range(3)]
         self._run = self.core.runner.run
         self.core.runner.run = self._faulty_run
-        self._sample = self.core._sampler.sample
-        self.core._sampler.sample = self._faulty_sample
+        self._sample = self.core._outputs._sampler.sample
+        self.core._outputs._sampler.sample = self._faulty_sample
         self._make_room = self.core.scheduler._make_room
         self.core.scheduler._make_room = self._watched_room
         self._batch: Batch | None = None
