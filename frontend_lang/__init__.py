@@ -1,5 +1,7 @@
 """Ramet: write language-model programs, run them on shared key/value blocks."""
 
+from typing import TYPE_CHECKING
+
 from ramet.codec import from_json, to_json
 from ramet.errors import (
     AppendError,
@@ -24,10 +26,12 @@ from ramet.limits import Limits
 from ramet.params import SamplingParams
 from ramet.program import Program, program
 from ramet.state import Branches, State
-from ramet.syntax.load import library, load, loads
 from ramet.types import Type
 from ramet.values import Gathered, Value
 from ramet.verify import verify
+
+if TYPE_CHECKING:
+    from ramet.syntax.load import library, load, loads
 
 __all__ = [
     "AppendError",
@@ -71,3 +75,12 @@ __all__ = [
     "user",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Programs in text are read by a package of its own, which is loaded when one is."""
+    if name not in ("library", "load", "loads"):
+        raise AttributeError(f"module 'ramet' has no attribute {name!r}")
+    from ramet.syntax import load
+
+    return getattr(load, name)

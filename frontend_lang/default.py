@@ -2,7 +2,7 @@
 another program, the state that body writes on. Knows no engine and no state by name.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
@@ -17,10 +17,8 @@ class Runner(Protocol):
         """Run once with these arguments."""
         ...
 
-    def run_batch(
-        self, program: Any, arguments: Sequence[Mapping[str, Any]], /, **options: Any
-    ) -> Any:
-        """Run once for each mapping of arguments."""
+    def run_batch(self, *args: Any, **options: Any) -> Any:
+        """Run the program, the first argument, once for each mapping in the second."""
         ...
 
     def stream(self, program: Any, /, *args: Any, **kwargs: Any) -> Any:

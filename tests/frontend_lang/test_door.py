@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import ramet
 
 
@@ -12,14 +14,20 @@ def test_the_door_is_sorted_and_complete() -> None:
         for name, value in vars(ramet).items()
         if not name.startswith("_") and not isinstance(value, type(sys)) and name not in modules
     }
-    assert public == set(ramet.__all__)
+    lazy = {"library", "load", "loads"}
+    assert public - {"TYPE_CHECKING"} | lazy == set(ramet.__all__)
+    assert all(callable(getattr(ramet, name)) for name in lazy)
 
 
-def test_the_language_loads_the_standard_library_and_lark_only() -> None:
+@pytest.mark.parametrize(
+    ("use", "loaded"), [("ramet", {"ramet"}), ("ramet.loads", {"ramet", "lark", "regex"})]
+)
+def test_the_language_loads_little(use: str, loaded: set[str]) -> None:
+    """The standard library only, until a program in text is read; lark loads regex."""
     code = (
-        "import sys; before = set(sys.modules); import ramet;"
+        f"import sys; before = set(sys.modules); import ramet; {use};"
         "new = {n.split('.')[0] for n in set(sys.modules) - before} - sys.stdlib_module_names;"
         "print(*sorted(new))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {"ramet"} <= set(out.stdout.split()) <= {"ramet", "lark", "regex"}  # lark loads regex
+    assert set(out.stdout.split()) == loaded
