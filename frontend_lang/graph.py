@@ -150,7 +150,7 @@ def resolve(result: Result, value: Callable[[Ref], object]) -> object:
         case Ref():
             return value(result)
         case TextOf(parts):
-            return "".join(p if isinstance(p, str) else str(value(p)) for p in parts)
+            return "".join(p if isinstance(p, str) else str(value(_text_of(p))) for p in parts)
         case ListOf(items):
             return [resolve(item, value) for item in items]
         case TupleOf(items):
@@ -159,3 +159,8 @@ def resolve(result: Result, value: Callable[[Ref], object]) -> object:
             return {key: resolve(item, value) for key, item in items}
         case _:
             return result
+
+
+def _text_of(ref: Ref) -> Ref:
+    """The value as it was generated, where it stands in a text."""
+    return Ref(ref.node, "text") if ref.attribute is None else ref

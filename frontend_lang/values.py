@@ -63,15 +63,16 @@ class Value(Expression):
                 plain = takes == "str"
             case _:
                 plain = False
-        return plain if self._ref.attribute is None else self._ref.attribute == "text"
+        return (
+            plain if self._ref.attribute is None else self._ref.attribute == "text" and self.is_part
+        )
 
     @property
     def is_part(self) -> bool:
         """Whether the value can be a part of a text."""
-        if self._ref.attribute is not None:
-            return self._ref.attribute in SCALARS
         bound = self._recorder.binds(self._ref.node)
-        return not (isinstance(bound, Gen) and bound.params.n > 1)
+        several = isinstance(bound, Gen) and bound.params.n > 1
+        return not several and self._ref.attribute in (None, *SCALARS)
 
     def __str__(self) -> str:
         """The value as a text; a typed one as it was generated."""

@@ -26,7 +26,7 @@ from ramet.syntax.functions import (
     number,
     whole,
 )
-from ramet.syntax.scope import BranchOf, Group, Names, Row, settled
+from ramet.syntax.scope import BranchOf, Group, Names, Row, looked, settled
 from ramet.syntax.tree import Expr
 from ramet.values import Value
 
@@ -96,7 +96,10 @@ class Evaluator:
             plain = settled(value)
         if isinstance(plain, Group | BranchOf):
             raise EvaluationError("a branch is no text; name one of its variables", span)
-        return bounded(spelled(plain))
+        try:
+            return bounded(spelled(plain))
+        except ValueError as error:
+            raise EvaluationError(f"this cannot stand in a text: {error}", span) from None
 
     def _name(self, expr: tree.Name) -> Any:
         if expr.id not in self.names:
@@ -113,7 +116,7 @@ class Evaluator:
                 return getattr(value, name)
             case Value():
                 with placed(span):
-                    return self._of(value.look(), name, span)
+                    return self._of(looked(value), name, span)
             case Group(branches=branches):
                 return Row(self._of(branch, name, span) for branch in branches)
             case BranchOf(names=names):
@@ -157,7 +160,7 @@ class Evaluator:
     def _looked(self, value: Any, span: Span) -> Any:
         with placed(span):
             if isinstance(value, Value):
-                return value.look()
+                return looked(value)
             return str(value) if isinstance(value, Expression) else value
 
     def _row(self, value: Any, span: Span) -> Any:
@@ -297,7 +300,7 @@ def joined(terms: Sequence[Term]) -> Term:
         raise Refused(f"a text of {size:,} characters; {MAX_TEXT:,} is the most")
     if not row:
         return ""
-    return row[0] if len(row) == 1 else Sum(tuple(row))
+    return row[0] if len(row) == 1 and _is_text(row[0]) else Sum(tuple(row))
 
 
 def _is_text(value: Any) -> bool:
@@ -316,6 +319,8 @@ def _a(value: object) -> str:
 def _plus(left: Any, right: Any) -> Any:
     if isinstance(left, str) and isinstance(right, str):
         return left + right
+    if isinstance(left, list) and isinstance(right, list):
+        return [*left, *right]
     if isinstance(left, str) or isinstance(right, str):
         other = right if isinstance(left, str) else left
         raise Refused(f"'+' joins texts; write str(...) around {_a(other)}")

@@ -1,7 +1,7 @@
 """What the names of a running program stand for: plain values, lazy values, groups of branches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from ramet.expressions import Expression
@@ -41,10 +41,24 @@ class Group:
         return Row(branch.names[name] for branch in self.branches)
 
 
+def looked(value: Value) -> Any:
+    """The value itself, after waiting for it; records in its attributes are maps."""
+    found = value.look()
+    return _plain(found) if value.is_attribute else found
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
 def settled(value: Any) -> Any:
     """The value itself, after waiting for whatever in it is lazy."""
     if isinstance(value, Value):
-        return settled(value.look())
+        return settled(looked(value))
     if isinstance(value, Expression):
         return str(value)
     if isinstance(value, list | tuple):

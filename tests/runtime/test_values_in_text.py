@@ -1,0 +1,58 @@
+"""Values of a run in expressions of a program in text: what only an engine can make."""
+
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet.runtime import Engine
+from tests.runtime.conftest import ToyEngine
+from tests.runtime.legible import legible
+
+
+@pytest.fixture
+def engine(toy_engine: ToyEngine) -> Engine:
+    return legible(toy_engine())
+
+
+def value_of(engine: Engine, line: str, expression: str) -> Any:
+    return engine.run(
+        ramet.loads(f'program p():\n    "Q: "\n    {line}\n    return {{v: {expression}}}\n')
+    ).value["v"]
+
+
+SAMPLES = "gen x(n=2, temperature=1.0, max_tokens=3)"
+CARD = 'gen x: json({"const": {"a": [1, 2]}})'
+
+
+def test_a_generated_list_is_joined_to_another(engine: Engine) -> None:
+    assert value_of(engine, CARD, "x.a + [3]") == [1, 2, 3]
+    assert value_of(engine, CARD, "[3] + x.a") == [3, 1, 2]
+    assert len(value_of(engine, SAMPLES, 'x + ["c"]')) == 3
+
+
+def test_the_texts_of_samples_are_a_list(engine: Engine) -> None:
+    texts = value_of(engine, SAMPLES, "x.text")
+    assert isinstance(texts, list)
+    assert value_of(engine, SAMPLES, '"{x.text}"') == value_of(engine, SAMPLES, '"{x}"')
+
+
+def test_a_returned_text_has_values_as_they_were_generated(engine: Engine) -> None:
+    assert value_of(engine, CARD, '"{x}"') == '{"a": [1, 2]}'
+    assert value_of(engine, CARD, 'join([x], ",")') == '{"a": [1, 2]}'
+    assert value_of(engine, CARD, 'len("{x}")') == 13
+
+    @ramet.program
+    def p(s: ramet.State) -> object:
+        s += "Q: " + ramet.gen("x", json_schema={"const": {"a": [1, 2]}})
+        return "got " + s["x"]
+
+    assert engine.run(p).value == 'got {"a": [1, 2]}'
+
+
+def test_the_record_of_a_token_is_a_map(engine: Engine) -> None:
+    line = "gen x(max_tokens=1, logprobs=1)"
+    token, logprob = value_of(engine, line, "[x.logprobs[0].token, x.logprobs[0].logprob]")
+    assert [token] == value_of(engine, line, "[t for t in x.tokens]")
+    assert logprob < 0
+    assert value_of(engine, line, '"{x.logprobs}"').startswith(f'[{{"token": {token}, ')
