@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from math import inf
 
 from ramet.errors import Span
 from ramet.limits import Limits
@@ -13,7 +14,7 @@ class Meter:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
         self._clock = clock
-        self._began = clock()
+        self._ends = clock() + limits.seconds
         self._steps = self._made = self._branches = self._live = self._tokens = 0
 
     def step(self, span: Span | None = None) -> None:
@@ -45,4 +46,10 @@ class Meter:
 
     def check_time(self, span: Span | None = None) -> None:
         """The run goes on at this moment."""
-        self.limits.hold("seconds", self._clock() - self._began, span)
+        if self.late:
+            self.limits.hold("seconds", inf, span)
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return self._clock() > self._ends

@@ -4,48 +4,29 @@ Knows graphs and how much room an engine has. Nothing is computed, and what is m
 too long is let through.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
-
-from ramet.compile import Tracer
 from ramet.graph import Graph
 from ramet.nodes import Gen, Keep, Sample
 from ramet.passes.bounds import Need, needs
 from ramet.passes.rewrite import ledger_of
-from ramet.program import Program
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import CapacityError, ContextLengthError, RequestError
 from ramet.runtime.tokenizer import Piece
 
 
-def admit(
-    core: EngineCore, program: Program[..., Any] | Graph, arguments: Mapping[str, Any]
-) -> None:
-    """Let a legal graph, or a program that is `pure`, through; of any other nothing is known.
+def admit(core: EngineCore, graph: Graph) -> None:
+    """Let a legal graph, or what a run begins with, through.
 
     Raises:
         ContextLengthError: a draw certainly has more before it than the context holds.
         CapacityError: a draw certainly needs more blocks than the pool has.
     """
-    graph = program if isinstance(program, Graph) else _traced(program, arguments)
-    if graph is None or all(_refusal(core, graph, need) is None for need in needs(graph, _bytes)):
+    if all(_refusal(core, graph, need) is None for need in needs(graph, _bytes)):
         return  # tokens have a byte each at least
     for need in _certain(core, graph):
         if (error := _refusal(core, graph, need)) is not None:
             if (span := graph.nodes[need.node].span) is not None:
                 error.add_note(f"in the program at {span}")
             raise error
-
-
-def _traced(program: Program[..., Any], arguments: Mapping[str, Any]) -> Graph | None:
-    """What every run begins with, if tracing has no other effect; an error is left to the run."""
-    if not program.pure:
-        return None
-    tracer = Tracer()
-    with suppress(Exception):
-        program.record(tracer, arguments)
-    return Graph(program.name, tracer.nodes)
 
 
 def _certain(core: EngineCore, graph: Graph) -> list[Need]:

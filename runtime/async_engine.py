@@ -86,7 +86,7 @@ class AsyncEngine:
     def _begin(self, engine: Engine) -> None:
         self._engine = engine
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._jobs: list[_Job] = []
+        self._jobs: dict[Run, _Job] = {}
         self._guests: WeakSet[Guest] = WeakSet()
         self._stop = False
         self._token: Token[default.Runner] | None = None
@@ -261,13 +261,10 @@ class AsyncEngine:
 
     def _round(self) -> None:
         try:
-            self._engine.round([job.run for job in self._jobs if job.run is not None])
+            for run in self._engine.round(self._jobs):
+                self._jobs.pop(run).end(run.outcome())
         except Exception as error:
             self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
-        for job in self._jobs:
-            if job.run is not None and job.run.done:
-                job.end(job.run.outcome())
-        self._jobs = [job for job in self._jobs if not job.over]
 
     def _take_calls(self, *, wait: bool) -> None:
         with suppress(Empty):
@@ -285,7 +282,7 @@ class AsyncEngine:
                 variables=job.variables,
                 works=job.works,
             )
-            self._jobs.append(job)
+            self._jobs[job.run] = job
         except Exception as error:
             job.end(error)
 
@@ -293,12 +290,12 @@ class AsyncEngine:
         job.over = True
         if job.run is not None:
             job.run.abort()
+            self._jobs.pop(job.run, None)
 
     def _fail_all(self, error: Exception) -> None:
-        for job in self._jobs:
+        for job in list(self._jobs.values()):
             job.end(error)
             self._cancel(job)
-        self._jobs = []
         for guest in list(self._guests):
             guest.fail(error)
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import Context, Token
 from types import TracebackType
@@ -75,6 +75,7 @@ class Engine:
         self._lock = threading.RLock()
         self._closed = False
         self._abandoned: deque[Run] = deque()
+        self._ready: deque[Run] = deque()
         self._token: Token[default.Runner] | None = None
 
     # -- programs
@@ -123,8 +124,11 @@ class Engine:
         on_outcome: Callable[[int, Finished | Exception], None] | None,
     ) -> list[Finished | Exception]:
         outcomes: list[Finished | Exception | None] = [None] * len(arguments)
+        ended = 0
 
         def over(at: int, outcome: Finished | Exception) -> None:
+            nonlocal ended
+            ended += 1
             outcomes[at] = outcome
             if on_outcome is not None:
                 on_outcome(at, outcome)
@@ -146,10 +150,9 @@ class Engine:
                         except Exception as error:
                             over(at, error)
                     ahead.look(waiting)
-                    self.round(list(active))
-                    for run in [run for run in active if run.done]:
+                    for run in self.round(active):
                         over(active.pop(run), run.outcome())
-                    bar.update(task, completed=sum(outcome is not None for outcome in outcomes))
+                    bar.update(task, completed=ended)
         finally:
             ahead.close()
             for run in active:
@@ -191,7 +194,7 @@ class Engine:
         if self._closed:
             raise EngineClosed("the engine is closed")
         seed = program.seed if isinstance(program, Program) else None
-        return Run(
+        run = Run(
             self.core,
             self._chat,
             _filled(program, arguments),
@@ -201,7 +204,10 @@ class Engine:
             variables=variables,
             limits=self.config.limits,
             works=works,
+            on_ready=self._ready.append,
         )
+        self._ready.append(run)
+        return run
 
     def _drive(self, runs: Sequence[Run]) -> None:
         active = list(runs)
@@ -209,18 +215,41 @@ class Engine:
             self.round(active)
             active = [run for run in active if not run.done]
 
-    def round(self, active: Sequence[Run]) -> None:
-        """Move every run on as far as it goes, then run one step; give up all of it if stopped."""
+    def round(self, active: Collection[Run]) -> list[Run]:
+        """Move on those of the runs that can go on, then run one step; give up all of them if
+        stopped. Gives those that ended.
+
+        Takes time for the runs that can go on, and none for those that wait.
+
+        Args:
+            active: runs of this engine, the longest under way first.
+        """
         self._reap()
+        ended: list[Run] = []
         try:
-            for run in active:
-                run.advance()
+            while ready := self._able(active):
+                for run in ready:
+                    run.advance()
+                ended += [run for run in ready if run.done]
             if self.core.busy:
                 self.core.step()
         except BaseException:
             for run in active:
                 run.abort()
             raise
+        return ended
+
+    def _able(self, active: Collection[Run]) -> list[Run]:
+        """Those of the runs that can go on. Others that can are left to whoever drives them."""
+        for run in active:
+            if run.late:
+                run.wake()
+            elif not run.done:
+                break  # those that began later are not late either
+        ready = [self._ready.popleft() for _ in range(len(self._ready))]
+        mine = {run: run in active for run in ready if not run.done}
+        self._ready.extend(run for run in mine if not mine[run])
+        return [run for run in mine if mine[run]]
 
     def abandon(self, run: Run) -> None:
         """Nobody waits for this run any more; it is aborted before the next step. From anywhere."""

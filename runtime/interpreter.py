@@ -27,7 +27,10 @@ Steps = Mapping[type[Node], Callable[..., Process]]
 
 
 class Interpreter:
-    """The states of one program run. `accept` takes nodes; `pump` runs what can run."""
+    """The states of one program run.
+
+    `accept` takes nodes; `pump` runs what can run, and `on_ready` is told when there is something.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Interpreter:
         works: Works,
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self.core = core
         self.meter = meter
@@ -48,6 +52,7 @@ class Interpreter:
         self._seed = seed
         self._scope = scope
         self._on_event = on_event
+        self._on_ready = on_ready
         self.root = Context(chat.start())
         self.error: Exception | None = None
         self.whole = False
@@ -302,6 +307,7 @@ class Interpreter:
         """The state goes on; what it waited for is there."""
         context.waits = None
         self._ready.append(context)
+        self._on_ready()
 
     def _resume(self, context: Context) -> None:
         if context.ended:

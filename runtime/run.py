@@ -17,7 +17,7 @@ from ramet.recorder import GraphRecorder
 from ramet.runtime.admission import admit
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.core import EngineCore
-from ramet.runtime.errors import Aborted, GenerationError
+from ramet.runtime.errors import Aborted, EngineError, GenerationError
 from ramet.runtime.events import Event
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.result import Finished, state_of
@@ -28,7 +28,9 @@ from ramet.verify import check_result, verify
 
 
 class Run(GraphRecorder):
-    """A program on its way through an engine; `advance` after every step moves it on.
+    """A program on its way through an engine; `advance` moves it on, whenever it is `ready`.
+
+    A run that becomes ready while nobody moves it on tells `on_ready`, once, from any thread.
 
     Raises:
         what `verify`, `admit` or `bind_arguments` raise, before anything runs.
@@ -47,11 +49,16 @@ class Run(GraphRecorder):
         variables: Context | None = None,
         limits: Limits | None = None,
         works: Works | None = None,
+        on_ready: Callable[["Run"], None] = lambda run: None,
     ) -> None:
         self.name = program.name
         self.done = False
+        self.ready = True
+        self._on_ready = on_ready
         meter, works = Meter(limits or Limits()), works or Works()
-        self._interpreter = Interpreter(core, chat, RUN, seed, meter, works, on_event, scope)
+        self._interpreter = Interpreter(
+            core, chat, RUN, seed, meter, works, on_event, scope, self.wake
+        )
         self._result: Result = None
         self._value: object = None
         self._dropped: deque[int] = deque()
@@ -59,23 +66,49 @@ class Run(GraphRecorder):
         super().__init__(meter)
         if isinstance(program, Graph):
             verify(program)
-            admit(core, program, arguments)
+            admit(core, program)
             for node in program.nodes[1:]:
                 self.add(node)
             self._end_of_program(program.result)
         else:
-            admit(core, program, arguments)
             self._strands.start(lambda: self._record(program, arguments), variables)
+            if program.pure:
+                self._admit(core)
+
+    def _admit(self, core: EngineCore) -> None:
+        """Let the body record what it can before anything runs, and hold that against the room."""
+        self._strands.run()
+        try:
+            admit(core, Graph(self.name, self.nodes))
+        except EngineError as error:
+            self._interpreter.fail(error)
+            self._finish()
+            raise
 
     def advance(self) -> None:
         """Run the body and the states until all of them wait for the engine, or it is over."""
+        self.ready = True
         while not self.done:
             self._go_on()
             self._interpreter.pump()
             if self._interpreter.error is not None or self._interpreter.over:
                 self._finish()
             elif not self._strands.ready:
-                return
+                break
+        self.ready = False
+        if self._dropped and not self.done:  # by another thread, since they were looked at
+            self.wake()
+
+    def wake(self) -> None:
+        """There is something to do; from any thread."""
+        if not self.ready and not self.done:
+            self.ready = True
+            self._on_ready(self)
+
+    @property
+    def late(self) -> bool:
+        """Whether it is over its time, and not ended yet."""
+        return not self.done and self.meter.late
 
     def _go_on(self) -> None:
         try:
@@ -91,6 +124,7 @@ class Run(GraphRecorder):
     def abort(self) -> None:
         """Cancel: everything is given back at once, and `result` raises `Aborted`."""
         if not self.done:
+            self.ready = True
             self._interpreter.fail(Aborted(f"the run of {self.name!r} was cancelled"))
             self._finish()
 
@@ -142,6 +176,7 @@ class Run(GraphRecorder):
 
     def dropped(self, node: int) -> None:
         self._dropped.append(node)
+        self.wake()
 
     def together(self, bodies: Sequence[Callable[[], None]]) -> None:
         self._strands.together(bodies)

@@ -198,7 +198,7 @@ def test_a_small_graph_is_admitted_in_no_time(toy_engine: ToyEngine) -> None:
     engine, traced = toy_engine(), tips.trace("tea")
     began = time.perf_counter()
     for _ in range(100):
-        admit(engine.core, traced, {})
+        admit(engine.core, traced)
     assert (time.perf_counter() - began) / 100 < 1e-3
 
 
