@@ -7,6 +7,7 @@ brings a recorder: `record` runs the body on it.
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from inspect import BoundArguments, Parameter, Signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
@@ -41,19 +42,17 @@ class Program(Generic[P, R]):
         self,
         body: Body[P, R],
         name: str | None = None,
-        bound: Mapping[str, Any] | None = None,
-        seed: int | None = None,
+        *,
         pure: bool = False,
     ) -> None:
         functools.update_wrapper(self, body)
         self.name = name or body.__name__
-        self.seed = seed
+        self.seed: int | None = None
         self.pure = pure
         self._body = body
-        self._bound = dict(bound or {})
+        self._bound: dict[str, Any] = {}
         self._full = _without_state(self.name, body)
-        free = [p for p in self._full.parameters.values() if p.name not in self._bound]
-        self.signature = self._full.replace(parameters=free)
+        self.signature = self._full
 
     def __call__(self, state: State, /, *args: Any, **kwargs: Any) -> R:
         """Run the body on this state, as a part of the program that writes on it.
@@ -72,11 +71,17 @@ class Program(Generic[P, R]):
         check_names(self.name, self.signature, arguments)
         for name, value in arguments.items():
             check_type(self.name, self._full.parameters[name], value)
-        return Program(self._body, self.name, self._bound | arguments, self.seed, self.pure)
+        same = copy(self)
+        same._bound = self._bound | arguments
+        free = [p for p in self._full.parameters.values() if p.name not in same._bound]
+        same.signature = self._full.replace(parameters=free)
+        return same
 
     def seeded(self, seed: int) -> "Program[P, R]":
         """The same program with this seed, from which every draw in it follows by its place."""
-        return Program(self._body, self.name, self._bound, seed, self.pure)
+        same = copy(self)
+        same.seed = seed
+        return same
 
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """The request graph of one run; `TraceError` where the body looks at a value."""

@@ -12,16 +12,32 @@ from ramet.program import Program
 from ramet.state import State
 from ramet.syntax import tree
 from ramet.syntax.blocks import LIMITS, parse_source
+from ramet.syntax.bounds import Bound, bound_of
 from ramet.syntax.check import check
 from ramet.syntax.evaluate import Evaluator
 from ramet.syntax.execute import Frame, Programs, Unit
 from ramet.syntax.source import Source
 from ramet.syntax.tree import Module
 
-AnyProgram: TypeAlias = Program[..., Any]
+
+class TextProgram(Program[..., Any]):
+    """A program in text: pure, and its tree can be asked for bounds."""
+
+    def __init__(self, tree: tree.Program, others: "Library") -> None:
+        super().__init__(_body(tree, others), tree.name, pure=True)
+        self.tree = tree
+        self._others = others
+
+    def most(self, **arguments: Any) -> Bound:
+        """What a run can take at most, whatever it will see; arguments may be left out."""
+        trees = {name: program.tree for name, program in self._others.items()}
+        return bound_of(self.tree, trees, self._bound | arguments)
 
 
-def load(path: str | Path, name: str | None = None, *, limits: Limits = LIMITS) -> AnyProgram:
+Library: TypeAlias = dict[str, TextProgram]
+
+
+def load(path: str | Path, name: str | None = None, *, limits: Limits = LIMITS) -> TextProgram:
     """The program of that name in a file, or its last one.
 
     Raises:
@@ -34,7 +50,7 @@ def load(path: str | Path, name: str | None = None, *, limits: Limits = LIMITS) 
 
 def loads(
     text: str, name: str | None = None, *, file: str = "<string>", limits: Limits = LIMITS
-) -> AnyProgram:
+) -> TextProgram:
     """As `load`, from a string; `file` is what errors call it."""
     programs = library(text, file=file, limits=limits)
     if name is None:
@@ -44,7 +60,7 @@ def loads(
     return programs[name]
 
 
-def library(text: str, *, file: str = "<string>", limits: Limits = LIMITS) -> dict[str, AnyProgram]:
+def library(text: str, *, file: str = "<string>", limits: Limits = LIMITS) -> Library:
     """Every program of a source by name, in its order."""
     return programs_of(checked(text, file=file, limits=limits))
 
@@ -66,11 +82,11 @@ def read_source(path: str | Path) -> str:
         raise LanguageError(f"{path} is no UTF-8 text: byte {error.start} is wrong") from None
 
 
-def programs_of(module: Module) -> dict[str, AnyProgram]:
+def programs_of(module: Module) -> Library:
     """Every program of a checked tree by name."""
-    programs: dict[str, AnyProgram] = {}
+    programs: Library = {}
     for each in module.programs:
-        programs[each.name] = Program(_body(each, programs), each.name, pure=True)
+        programs[each.name] = TextProgram(each, programs)
     return programs
 
 

@@ -13,7 +13,7 @@ from ramet.nodes import Branch, Call, Gen, Node, Open, Sample, Score, Select, Te
 from ramet.passes import common_prefix
 from ramet.passes.plan import TURN, Plan, plan as plan_of
 from ramet.pictures.wrap import clipped, printable
-from ramet.runtime.cli.compiling import compiled
+from ramet.runtime.cli.compiling import compiled_and_most
 from ramet.runtime.cli.exits import failure
 from ramet.runtime.cli.terminal import out, print_json
 
@@ -27,7 +27,7 @@ def plan(
 ) -> None:
     """Show the plan of a program with these arguments."""
     count = _estimate if model is None else _counter(model)
-    found = compiled(file, name, given)
+    found, most = compiled_and_most(file, name, given)
     made = plan_of(found.graph, count)
     prefix = common_prefix([found.graph])
     texts = ["".join(map(str, node.parts)) for node in prefix if isinstance(node, Text)]
@@ -39,12 +39,15 @@ def plan(
             "counted_by": model,
             "stops": None if found.stops is None else failure(found.stops),
             "shared_prefix": {"tokens": shared, "text": text},
+            "most": None if most is None else asdict(most),
             **asdict(made),
         }
         print_json(data)
         return
     console = out()
     console.print(_bounds(found.graph, made, shared, text, model))
+    if most is not None:
+        console.print(_whole(most))
     console.print()
     console.print(_states(found.graph, made))
 
@@ -83,6 +86,18 @@ def _bounds(graph: Graph, made: Plan, shared: int, text: str, model: str | None)
     if made.inputs:
         table.add_row("", Line(f"not given, and counted as nothing: {', '.join(made.inputs)}"))
     return table
+
+
+def _whole(most: Any) -> str:
+    """The bounds of a program that is not known to its end."""
+    drawn, branches, turns = (
+        "no bound" if number is None else f"{number:,}"
+        for number in (most.generated, most.branches, most.turns)
+    )
+    return (
+        f"Of the whole program, at most: tokens drawn {drawn}, branches {branches}, "
+        f"turns of loops {turns}."
+    )
 
 
 def _states(graph: Graph, made: Plan) -> Table:

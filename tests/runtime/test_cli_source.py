@@ -284,3 +284,10 @@ def test_plan_counts_with_the_tokenizer_of_a_model() -> None:
     result = ramet("plan", "tips.ramet", "--model", "smollm3")
     assert result.exit_code == 3
     assert "unknown model 'smollm3'" in result.stderr
+
+
+def test_plan_bounds_what_cannot_be_known_ahead() -> None:
+    result = ramet("plan", "looks.ramet", "-a", "q=x")
+    assert "at most: tokens drawn 4, branches 0, turns of loops 0" in result.stdout
+    told = data(ramet("plan", "looks.ramet", "-a", "q=x", "--json"))
+    assert told["most"] == {"generated": 4, "branches": 0, "turns": 0}
