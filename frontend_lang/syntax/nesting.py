@@ -54,7 +54,7 @@ class Nesting:
         self._levels.pop()
 
     def token(self, kind: str, value: str, at: int) -> None:
-        """Any token but an opening bracket and a text."""
+        """Any token but an opening bracket."""
         level = self._levels[-1]
         if kind == "NAME":
             level.signs = 0

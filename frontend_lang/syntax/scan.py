@@ -168,6 +168,7 @@ class _Scanner:
                 continue
             if kind == "string":
                 tokens.append(self._string(value))
+                self.nesting.token("STRING", "", begin)
                 continue
             if kind == "mark":
                 if value == "}" and hole is not None and not open_brackets:

@@ -280,3 +280,32 @@ def test_the_longest_sources_are_read_in_time() -> None:
     module = parse(text)
     assert time.process_time() - before < 5
     assert len(module.programs[0].body) == 9_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "let x = [" + "a if b else c, " * 99 + "]",
+        "let x = {" + ", ".join(f"k{at}: a if b else c" for at in range(99)) + "}",
+        "let x = f(" + "a if b else c, " * 99 + ")",
+        "let x = [" + "-a, not b, " * 99 + "]",
+        "let x = " + "a + " * 99 + "a",
+        "let x = " + "-a - -b + " * 99 + "a",
+        "let x = " + "not a and " * 99 + "b",
+        "let x = " + "a.b.c + " * 99 + "a",
+        "let x = " + "a[0][1:2] * " * 99 + "a",
+        "let x = " + "a not in b == " * 99 + "c",
+        "let x = [" + "a[0].b, [a][0], " * 99 + "]",
+        "let x = " + "(a) + " * 99 + "b",
+        '"' + "{a.b[0]} {-c} " * 99 + '"',
+        'return "{a}" + ' + '"{b}" + ' * 99 + "c",
+    ],
+)
+def test_what_is_wide_is_not_deep(text: str) -> None:
+    limited(nesting=5)(line(text))
+
+
+def test_two_expressions_of_a_line_nest_apart() -> None:
+    chain = "a if b else " * 4 + "c"
+    limited(nesting=5)(f'{HEAD}while {chain} limit {chain}:\n        "a"\n')
+    limited(nesting=6)(line(f"let x = a[{chain}:{chain}]"))
