@@ -86,7 +86,10 @@ def statement(text: str) -> str:
         ("let x = not (a == b)", "let x = not a == b"),
         ("let x = (not a) == b", "let x = (not a) == b"),
         ("let x = (a and b) or c", "let x = a and b or c"),
+        ("let x = a or (b and c)", "let x = a or b and c"),
         ("let x = a and (b or c)", "let x = a and (b or c)"),
+        ("let x = a and (not b) and (c == d)", "let x = a and not b and c == d"),
+        ("let x = a or (b if c else d)", "let x = a or (b if c else d)"),
         ("let x = a if b else (c if d else e)", "let x = a if b else c if d else e"),
         ("let x = (a if b else c) if d else e", "let x = (a if b else c) if d else e"),
         ("let x = [(a if b else c) for d in (e or f) if (g)]",
@@ -185,8 +188,9 @@ program q():
 
 
 def test_comments_in_brackets_go_in_front() -> None:
-    written = "let x = [ # one\n        1, # two\n\n    2] # three"
-    assert statement(written) == "# one\n    # two\n    let x = [1, 2]  # three"
+    written = "let x = [ # one\n# two\n        1, # three\n\n    2] # four"
+    lead = "# one\n    # two\n    # three\n    "
+    assert statement(written) == f"{lead}let x = [1, 2]  # four"
 
 
 def test_programs_are_one_blank_line_apart() -> None:
