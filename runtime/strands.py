@@ -134,6 +134,6 @@ class Strands:
             if child in self._live:
                 self._live.remove(child)
                 self._unwind(child)
-        strand.greenlet.parent = self._driver
-        with suppress(Exception):
+        with suppress(Exception):  # also that another thread has begun it, and alone can end it
+            strand.greenlet.parent = self._driver
             strand.greenlet.throw()
