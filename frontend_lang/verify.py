@@ -28,9 +28,13 @@ def verify(graph: Graph) -> None:
 
 
 def add(ledger: Ledger, node: Node) -> int:
-    """Enter a node and give its id; one that breaks a law is refused, and not entered."""
+    """Enter a node and give its id; one that breaks a law is refused, and not entered.
+
+    Whoever writes the program knows the place, and no numbers of nodes: the message has none.
+    """
     if found := breaks(ledger, node):
-        raise GraphError("\n".join(b.sentence for b in found), breaks=tuple(found))
+        message = "\n".join(f"{each.kind}: {each.found}" for each in found)
+        raise GraphError(message, breaks=tuple(found))
     return ledger.note(node)
 
 

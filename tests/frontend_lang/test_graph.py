@@ -128,10 +128,10 @@ def test_resolve_builds_what_the_program_returned() -> None:
             ("text", TextOf(("<", Ref(1), ">"))),
         )
     )
-    table = {Ref(1): "a", Ref(2, "prob"): 0.5}
+    table = {Ref(1): 2, Ref(1, "text"): "2.0", Ref(2, "prob"): 0.5}
     assert resolve(result, table.__getitem__) == {
-        "one": "a",
+        "one": 2,
         "many": [0.5, None, True],
         "pair": (1, 2.5),
-        "text": "<a>",
+        "text": "<2.0>",
     }

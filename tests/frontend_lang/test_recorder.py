@@ -16,8 +16,9 @@ def test_a_recorder_starts_at_the_root_and_gives_ids() -> None:
 
 def test_an_illegal_node_is_not_collected() -> None:
     recorder = GraphRecorder()
-    with pytest.raises(GraphError, match="state_is_earlier"):
+    with pytest.raises(GraphError, match="which does not come before it") as caught:
         recorder.add(Gen(1, "x"))
+    assert [each.law for each in caught.value.breaks] == ["state_is_earlier"]
     assert recorder.nodes == (Root(),)
 
 

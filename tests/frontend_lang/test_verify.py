@@ -384,7 +384,7 @@ def test_what_is_allowed_with_inputs_samples_calls_and_keep() -> None:
 def test_a_ledger_refuses_and_does_not_enter() -> None:
     ledger = Ledger()
     add(ledger, Root())
-    with pytest.raises(GraphError, match=r"^node 1 \(close\) breaks its_role_is_open"):
+    with pytest.raises(GraphError, match=r"^close: it closes user, but no turn is open"):
         add(ledger, Close(0, "user", span=Span("p.py", 1, 1)))
     assert ledger.nodes == [Root()]
     assert add(ledger, Open(0, "user")) == 1
