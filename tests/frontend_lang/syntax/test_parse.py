@@ -253,6 +253,14 @@ def test_words_are_names_where_they_can_be() -> None:
     assert line("while (limit) limit 3:") == While(Name("limit"), Literal(3), X)
 
 
+def test_words_and_numbers_have_a_hundred_characters_at_most() -> None:
+    assert expr("a" * 100) == Name("a" * 100)
+    assert expr("1" * 100) == Literal(int("1" * 100))
+    for word in ("a" * 101, "1" * 101):
+        with pytest.raises(SourceError, match="of more than 100 characters"):
+            expr(word)
+
+
 # The word or mark at the place of each node.
 PLACES = [
     ('"a{b}c"', 'TextLine:" Template:" Name:b'),
