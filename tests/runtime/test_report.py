@@ -14,8 +14,8 @@ from tests.runtime.conftest import ToyModel
 @ramet.program
 def two(s: ramet.State) -> None:
     s += "a prompt that both branches share, a few blocks long"
-    for branch in s.fork(2):
-        branch += ramet.gen("text", max_tokens=4, ignore_eos=True)
+    for at, branch in enumerate(s.fork(2)):
+        branch += f" {at}" + ramet.gen("text", max_tokens=4, ignore_eos=True)
 
 
 def printed(drawing: object) -> str:
