@@ -21,6 +21,7 @@ import linecache
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Self
 from unicodedata import combining, east_asian_width
 
@@ -210,8 +211,12 @@ class GraphError(LanguageError):
 
 def near_miss(name: object, known: Iterable[str]) -> str:
     """`; did you mean 'answer'?`, or nothing when no known name is close."""
-    close = difflib.get_close_matches(str(name)[:64], sorted(known), n=1)
+    few = islice((each for each in known if len(each) <= 2 * _NAMED), _KNOWN)
+    close = difflib.get_close_matches(str(name)[:_NAMED], sorted(few), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_NAMED, _KNOWN = 64, 1_000  # characters of a name, and names, that are looked at
 
 
 def shown(value: object) -> str:

@@ -5,6 +5,7 @@ Knows no statement. Every error is an `EvaluationError` at the place of the expr
 
 import operator
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 from ramet.callsite import placed
@@ -12,7 +13,6 @@ from ramet.errors import EvaluationError, Span, near_miss
 from ramet.expressions import Expression, Sum, Term
 from ramet.meter import Meter
 from ramet.nodes import ATTRIBUTES
-from ramet.spelling import spelled
 from ramet.syntax import tree
 from ramet.syntax.functions import (
     FUNCTIONS,
@@ -21,10 +21,13 @@ from ramet.syntax.functions import (
     Refused,
     bounded,
     comparable,
+    hold_text,
     items,
     kind_of,
     number,
+    text,
     whole,
+    written,
 )
 from ramet.syntax.scope import BranchOf, Group, Names, Row, looked, settled
 from ramet.syntax.tree import Expr
@@ -46,18 +49,16 @@ class Evaluator:
             raise EvaluationError(str(refused), expr.span) from None
         except RecursionError:
             raise EvaluationError("the value nests too deeply", expr.span) from None
+        except OverflowError:
+            raise EvaluationError("the result is too large", expr.span) from None
 
     def settled(self, expr: Expr) -> Any:
         """The value itself, after waiting for it if need be."""
-        value = self.value(expr)
-        try:
-            with placed(expr.span):
-                found = settled(value)
-        except RecursionError:
-            raise EvaluationError("the value nests too deeply", expr.span) from None
-        if isinstance(found, Group | BranchOf):
-            raise EvaluationError("a branch has no value; name one of its variables", expr.span)
-        return found
+        return self.plain(self.value(expr), expr.span)
+
+    def plain(self, value: Any, span: Span) -> Any:
+        """What the value is, after waiting for it if need be."""
+        return settled(value, span, self._meter)
 
     def text(self, expr: Expr) -> Term:
         """The value as a text to append: a generated text stays lazy."""
@@ -65,6 +66,16 @@ class Evaluator:
 
     def truth(self, expr: Expr) -> bool:
         return bool(self.settled(expr))
+
+    def bind(self, targets: Sequence[str], item: Any, span: Span) -> None:
+        """Bind the target to the item, or several of them to the items of a list."""
+        if len(targets) == 1:
+            self.names[targets[0]] = item
+            return
+        row = self.plain(item, span)
+        if not isinstance(row, list) or len(row) != len(targets):  # pyright: ignore[reportUnknownArgumentType]
+            raise EvaluationError(f"each item has to be a list of {len(targets)}", span)
+        self.names.update(zip(targets, row, strict=True))  # pyright: ignore[reportUnknownArgumentType]
 
     # -- one method for each kind of expression
 
@@ -81,7 +92,7 @@ class Evaluator:
     def _made(self, value: Any, span: Span) -> Any:
         """The value, if it is not too large; counted."""
         if isinstance(value, Sum):
-            size = sum(len(term) for term in value.terms if isinstance(term, str))
+            size = _size(value.terms)
         else:
             size = len(value) if isinstance(bounded(value), str | list | dict) else 0
         self._meter.made(size, span)
@@ -92,14 +103,12 @@ class Evaluator:
             return value
         if isinstance(value, Sum):
             return value
-        with placed(span):
-            plain = settled(value)
-        if isinstance(plain, Group | BranchOf):
+        if isinstance(value, Group | BranchOf):
             raise EvaluationError("a branch is no text; name one of its variables", span)
         try:
-            return bounded(spelled(plain))
-        except ValueError as error:
-            raise EvaluationError(f"this cannot stand in a text: {error}", span) from None
+            return bounded(written(self.plain(value, span)))
+        except Refused as refused:
+            raise EvaluationError(str(refused), span) from None
 
     def _name(self, expr: tree.Name) -> Any:
         if expr.id not in self.names:
@@ -155,7 +164,9 @@ class Evaluator:
         if numbers[2] == 0:
             raise Refused("the step of a slice cannot be 0")
         row = self._row(of, expr.span)[slice(*numbers)]
-        return Group(row) if isinstance(of, Group) else Row(row) if isinstance(of, Row) else row
+        if isinstance(of, Group):
+            return Group(row)
+        return self._made(Row(row) if isinstance(of, Row) else row, expr.span)
 
     def _looked(self, value: Any, span: Span) -> Any:
         with placed(span):
@@ -181,7 +192,7 @@ class Evaluator:
         found: list[Any] = []
         for item in self.each(expr.source):
             self._meter.step(expr.span)
-            bind(inner.names, expr.targets, item, expr.source.span)
+            inner.bind(expr.targets, item, expr.source.span)
             if expr.condition is None or inner.truth(expr.condition):
                 found.append(inner.value(expr.item))
                 bounded(found)
@@ -200,27 +211,27 @@ class Evaluator:
             raise EvaluationError(str(refused), expr.span) from None
 
     def _function(self, expr: tree.Function) -> Any:
-        if expr.name == "len" and len(expr.arguments) == 1:
-            value = self.value(expr.arguments[0])
-            if isinstance(value, Group | Row):
-                return len(value.branches if isinstance(value, Group) else value)
-        if expr.name == "join" and (lazy := self._lazy_join(expr)) is not None:
-            return lazy
-        arguments = [self.settled(argument) for argument in expr.arguments]
+        found = [self.value(argument) for argument in expr.arguments]
+        if expr.name == "len" and isinstance(found[0], Group | list):
+            row = found[0]
+            return len(row.branches if isinstance(row, Group) else row)  # pyright: ignore[reportUnknownArgumentType]
+        spans = [argument.span for argument in expr.arguments]
+        if expr.name == "join" and _is_lazy_row(found[0]):
+            return self._lazy_join(found, spans, expr.span)
+        arguments = [self.plain(value, span) for value, span in zip(found, spans, strict=True)]
         return self._made(FUNCTIONS[expr.name].call(*arguments), expr.span)
 
-    def _lazy_join(self, expr: tree.Function) -> Term | None:
+    def _lazy_join(self, found: Sequence[Any], spans: Sequence[Span], span: Span) -> Term:
         """Generated texts joined stay lazy."""
-        parts = expr.arguments[0]
-        row = self.value(parts)
-        if not isinstance(row, list) or not any(isinstance(item, Expression) for item in row):
-            return None
-        separator = self.settled(expr.arguments[1]) if len(expr.arguments) > 1 else ""
+        separator = text(self.plain(found[1], spans[1])) if len(found) > 1 else ""
         terms: list[Term] = []
-        for item in row:  # pyright: ignore[reportUnknownVariableType]
-            found = self._spelled(item, parts.span)
-            terms += [separator, *(found.terms if isinstance(found, Sum) else (found,))]
-        return joined(terms[1:])
+        size = 0
+        for item in found[0]:
+            part = _terms(self._spelled(item, spans[0]))
+            size += _size(part)
+            hold_text(size)
+            terms += [separator, *part]
+        return self._made(joined(terms[1:]), span)
 
     def _signed(self, expr: tree.Signed) -> Any:
         value = number(self.settled(expr.of))
@@ -251,8 +262,7 @@ class Evaluator:
             return self._made(joined([*_terms(left), *_terms(right)]), span)
         if sign == "+" and isinstance(left, list) and isinstance(right, list):
             return self._made([*left, *right], span)
-        with placed(span):
-            left, right = settled(left), settled(right)
+        left, right = self.plain(left, span), self.plain(right, span)
         try:
             return self._made(_ARITHMETIC[sign](left, right), span)
         except Refused as refused:
@@ -275,32 +285,25 @@ class Evaluator:
         return True
 
 
-def bind(names: Names, targets: Sequence[str], item: Any, span: Span) -> None:
-    """Bind the target, or several of them to the items of a list."""
-    if len(targets) == 1:
-        names[targets[0]] = item
-        return
-    with placed(span):
-        row = settled(item)
-    if not isinstance(row, list) or len(row) != len(targets):  # pyright: ignore[reportUnknownArgumentType]
-        raise EvaluationError(f"each item has to be a list of {len(targets)}", span)
-    names.update(zip(targets, row, strict=True))  # pyright: ignore[reportUnknownArgumentType]
-
-
 def joined(terms: Sequence[Term]) -> Term:
     """The terms as one text, neighbouring plain texts merged; lazy if one of them is."""
+    hold_text(_size(terms))
     row: list[Term] = []
-    for term in terms:
-        if isinstance(term, str) and row and isinstance(row[-1], str):
-            row[-1] += term
-        elif not isinstance(term, str) or term:
-            row.append(term)
-    size = sum(len(term) for term in row if isinstance(term, str))
-    if size > MAX_TEXT:
-        raise Refused(f"a text of {size:,} characters; {MAX_TEXT:,} is the most")
+    for plain, group in groupby(terms, key=lambda term: isinstance(term, str)):
+        merged = ["".join(map(str, group))] if plain else list(group)
+        row += [term for term in merged if not isinstance(term, str) or term]
     if not row:
         return ""
     return row[0] if len(row) == 1 and _is_text(row[0]) else Sum(tuple(row))
+
+
+def _size(terms: Sequence[Term]) -> int:
+    """Characters; a lazy text counts as one."""
+    return sum(len(term) if isinstance(term, str) else 1 for term in terms)
+
+
+def _is_lazy_row(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, Expression) for item in value)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _is_text(value: Any) -> bool:

@@ -15,8 +15,9 @@ from ramet.params import SamplingParams
 from ramet.program import Program
 from ramet.state import Branches, State
 from ramet.syntax import tree
-from ramet.syntax.evaluate import Evaluator, bind
-from ramet.syntax.scope import BranchOf, Group, Names, settled
+from ramet.syntax.evaluate import Evaluator
+from ramet.syntax.functions import MAX_ITEMS
+from ramet.syntax.scope import BranchOf, Group, Names
 from ramet.syntax.tree import Block, Expr, Setting
 from ramet.types import Type, json_type
 
@@ -113,22 +114,31 @@ class Frame:
         if isinstance(over, Group):
             over = over.branches
         if not isinstance(over, list):
-            over = settled(over)
+            over = self.evaluator.plain(over, line.over.span)
         if isinstance(over, int) and not isinstance(over, bool):
             self.meter.limits.hold("branches", over, line.span)
-        self._branch(self.state.fork(over), line.group, line.targets, line.body)
+
+        def begin(frame: Frame, item: Any) -> None:
+            if line.targets:
+                frame.evaluator.bind(line.targets, item, line.over.span)
+
+        self._branch(self.state.fork(over), line.group, line.body, begin)
 
     def _fork_gen(self, line: tree.ForkGen) -> None:
+        name = line.gen.name
+
+        def begin(frame: Frame, item: Any) -> None:
+            frame.names[name] = frame.state[name]
+
         branches = self.state.branch(self._generation(line.gen))
-        self._branch(branches, line.group, (), line.body, line.gen.name)
+        self._branch(branches, line.group, line.body, begin)
 
     def _branch(
         self,
         branches: Branches,
         group: str,
-        targets: tuple[str, ...],
         body: Block,
-        drawn: str | None = None,
+        begin: Callable[["Frame", Any], None],
     ) -> None:
         """Run the block on every branch, each with names of its own.
 
@@ -142,12 +152,9 @@ class Frame:
         names = {id(state): each.names for state, each in zip(branches, made, strict=True)}
 
         def run(state: State, item: Any) -> None:
-            own = names[id(state)]
-            if targets:
-                bind(own, targets, item, body[0].span)
-            if drawn is not None:
-                own[drawn] = state[drawn]
-            Frame(state, own, self.unit).run(body)
+            frame = Frame(state, names[id(state)], self.unit)
+            begin(frame, item)
+            frame.run(body)
 
         branches.each(run)
         self.names[group] = Group(made)
@@ -172,7 +179,7 @@ class Frame:
     def _for(self, line: tree.For) -> Returned | None:
         for item in list(self.evaluator.each(line.over)):
             self.meter.step(line.span)
-            bind(self.names, line.targets, item, line.over.span)
+            self.evaluator.bind(line.targets, item, line.over.span)
             if (returned := self.run(line.body)) is not None:
                 return returned
         return None
@@ -205,24 +212,24 @@ class Frame:
         return Returned(None if line.value is None else self._result(line.value))
 
     def _result(self, expr: Expr) -> Any:
+        """The value, in which something may be lazy; a branch may not."""
         value = self.evaluator.value(expr)
-        try:
-            names_branch = _holds_branch(value)
-        except RecursionError:
-            raise EvaluationError("the value nests too deeply", expr.span) from None
-        if names_branch:
-            raise EvaluationError(
-                "a program cannot return a branch; name one of its variables", expr.span
-            )
+        left, count = [value], 0
+        while left:
+            item = left.pop()
+            if isinstance(item, Group | BranchOf):
+                raise EvaluationError(
+                    "a program cannot return a branch; name one of its variables", expr.span
+                )
+            inner = item.values() if isinstance(item, dict) else item  # pyright: ignore[reportUnknownVariableType]
+            if isinstance(item, dict | list | tuple):
+                count += len(item)  # pyright: ignore[reportUnknownArgumentType]
+                if count > MAX_ITEMS:
+                    raise EvaluationError(
+                        f"a program returns at most {MAX_ITEMS:,} items in all", expr.span
+                    )
+                left += inner
         return value
-
-
-def _holds_branch(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_holds_branch, value.values()))  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(value, list):
-        return any(map(_holds_branch, value))  # pyright: ignore[reportUnknownArgumentType]
-    return isinstance(value, Group | BranchOf)
 
 
 def _place(name: str, settings: tuple[Setting, ...], otherwise: Span) -> Span:

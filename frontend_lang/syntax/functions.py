@@ -15,6 +15,7 @@ from ramet.spelling import spelled
 MAX_TEXT = 1_000_000  # characters of a text
 MAX_ITEMS = 100_000  # items of a list
 MAX_BITS = 4_096  # of a whole number
+MAX_STRIPPED = 1_000  # characters that are stripped; each of a text is looked for among them
 
 
 class Refused(Exception):
@@ -49,10 +50,16 @@ _KINDS: tuple[tuple[Any, str], ...] = (
 )
 
 
+def hold_text(size: int) -> None:
+    """Refuse a text of that many characters if it is too long."""
+    if size > MAX_TEXT:
+        raise Refused(f"a text of {size:,} characters; {MAX_TEXT:,} is the most")
+
+
 def bounded(value: Any) -> Any:
     """The value, if it is not too large."""
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise Refused(f"a text of {len(value):,} characters; {MAX_TEXT:,} is the most")
+    if isinstance(value, str):
+        hold_text(len(value))
     if isinstance(value, list | dict) and len(value) > MAX_ITEMS:
         raise Refused(f"{len(value):,} items; {MAX_ITEMS:,} is the most")
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
@@ -78,6 +85,14 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise Refused(f"a text is needed, not {_a(value)}")
     return value
+
+
+def written(value: object) -> str:
+    """As `spelled`; refused where that is no JSON."""
+    try:
+        return spelled(value)
+    except ValueError as error:
+        raise Refused(f"this cannot stand in a text: {error}") from None
 
 
 def items(value: object) -> list[Any]:
@@ -123,15 +138,17 @@ def _zip(*lists: object) -> list[Any]:
 
 
 def _join(parts: object, separator: object = "") -> str:
-    found, between = [spelled(part) for part in items(parts)], text(separator)
+    found, between = [written(part) for part in items(parts)], text(separator)
     size = sum(map(len, found)) + len(between) * max(0, len(found) - 1)
-    if size > MAX_TEXT:
-        raise Refused(f"a text of {size:,} characters; {MAX_TEXT:,} is the most")
+    hold_text(size)
     return between.join(found)
 
 
 def _strip(value: object, characters: object = None) -> str:
-    return text(value).strip(None if characters is None else text(characters))
+    which = None if characters is None else text(characters)
+    if which is not None and len(which) > MAX_STRIPPED:
+        raise Refused(f"strip takes at most {MAX_STRIPPED:,} characters")
+    return text(value).strip(which)
 
 
 def _split(value: object, separator: object = None) -> list[str]:
@@ -145,8 +162,7 @@ def _replace(value: object, old: object, new: object) -> str:
     where, what, by = text(value), text(old), text(new)
     count = where.count(what)
     size = len(where) + count * (len(by) - len(what))
-    if size > MAX_TEXT:
-        raise Refused(f"a text of {size:,} characters; {MAX_TEXT:,} is the most")
+    hold_text(size)
     return where.replace(what, by)
 
 
@@ -214,7 +230,7 @@ def _arg(pick: Callable[..., Any]) -> Callable[[object], int]:
 def majority(values: object) -> Any:
     """The value that is there most often; of several the one that came first."""
     found = some(values)
-    keys = [json.dumps(value, sort_keys=True) for value in found]
+    keys = [v if isinstance(v, str) else (json.dumps(v, sort_keys=True),) for v in found]
     best, _ = Counter(keys).most_common(1)[0]
     return found[keys.index(best)]
 
@@ -249,7 +265,7 @@ FUNCTIONS: dict[str, Pure] = {
     "round": Pure(_round, 1, 2, "a number, digits"),
     "sorted": Pure(lambda values: sorted(comparable(items(values))), 1, 1, "a list"),
     "split": Pure(_split, 1, 2, "a text, a separator"),
-    "str": Pure(spelled, 1, 1, "a value"),
+    "str": Pure(written, 1, 1, "a value"),
     "strip": Pure(_strip, 1, 2, "a text, characters"),
     "sum": Pure(_sum, 1, 1, "a list of numbers"),
     "upper": Pure(lambda value: text(value).upper(), 1, 1, "a text"),

@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from ramet.callsite import placed
+from ramet.errors import EvaluationError, Span
 from ramet.expressions import Expression
+from ramet.meter import Meter
 from ramet.state import State
+from ramet.syntax.functions import Refused
 from ramet.values import Value
 
 Names = dict[str, Any]
+
+MAX_NESTED = 1_000_000  # items of a value, those in its lists and maps included
+MAX_CHARACTERS = 10_000_000  # of the texts in a list or map
 
 
 class Row(list[Any]):
@@ -55,14 +62,58 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def settled(value: Any) -> Any:
-    """The value itself, after waiting for whatever in it is lazy."""
-    if isinstance(value, Value):
-        return settled(looked(value))
-    if isinstance(value, Expression):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [settled(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, dict):
-        return {key: settled(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    return value
+def settled(value: Any, span: Span, meter: Meter) -> Any:
+    """The value itself, after waiting for whatever in it is lazy; the items in it are counted.
+
+    Raises:
+        EvaluationError: it nests too deeply, is too large in all, or a branch is in it.
+    """
+    reading = _Reading()
+    try:
+        with placed(span):
+            found = reading.plain(value)
+    except Refused as refused:
+        raise EvaluationError(str(refused), span) from None
+    except RecursionError:
+        raise EvaluationError("the value nests too deeply", span) from None
+    meter.made(reading.items, span)
+    return found
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is read of one value. A list that stands in it many times is read as often."""
+
+    items: int = 0
+    characters: int = 0  # of the texts in its lists and maps
+
+    def plain(self, value: Any) -> Any:
+        if isinstance(value, Value):
+            return self.plain(looked(value))
+        if isinstance(value, Expression):
+            return str(value)
+        if isinstance(value, list | tuple):
+            self._hold(value)  # pyright: ignore[reportUnknownArgumentType]
+            return [self._item(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, dict):
+            self._hold(value)  # pyright: ignore[reportUnknownArgumentType]
+            return {key: self._item(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, Group | BranchOf):
+            raise Refused("a branch has no value; name one of its variables")
+        return value
+
+    def _item(self, item: Any) -> Any:
+        if type(item) is str:
+            self.characters += len(item)
+            if self.characters > MAX_CHARACTERS:
+                raise Refused(f"a value with more than {MAX_CHARACTERS:,} characters in all")
+            return item
+        return item if type(item) in _NUMBERS else self.plain(item)
+
+    def _hold(self, row: Sequence[Any] | dict[Any, Any]) -> None:
+        self.items += len(row)
+        if self.items > MAX_NESTED:
+            raise Refused(f"a value with more than {MAX_NESTED:,} items in all")
+
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
