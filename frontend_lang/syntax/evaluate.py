@@ -290,8 +290,10 @@ def joined(terms: Sequence[Term]) -> Term:
     hold_text(_size(terms))
     row: list[Term] = []
     for plain, group in groupby(terms, key=lambda term: isinstance(term, str)):
-        merged = ["".join(map(str, group))] if plain else list(group)
-        row += [term for term in merged if not isinstance(term, str) or term]
+        if not plain:
+            row += group
+        elif merged := "".join(map(str, group)):
+            row.append(merged)
     if not row:
         return ""
     return row[0] if len(row) == 1 and _is_text(row[0]) else Sum(tuple(row))
