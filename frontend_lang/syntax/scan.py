@@ -7,6 +7,7 @@ the others go on, so that all mistakes of a source are found in one go.
 import re
 
 from ramet.limits import Limits
+from ramet.syntax.characters import check_characters
 from ramet.syntax.nesting import Nesting
 from ramet.syntax.source import Source
 from ramet.syntax.tokens import MARKS, Hole, Line, Scanned, StringToken, Token
@@ -26,7 +27,6 @@ _TOKEN = re.compile(
     | (?P<end>\Z))""",
     re.VERBOSE,
 )
-_FOREIGN = re.compile("^\ufeff|[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _BLANKS = re.compile(r"[ \t]*+")
 _EMPTY_LINES = re.compile(r"(?:[ \t]*+\n)++")
 _COMMENT_LINES = re.compile(r"(?:[ \t]*+(?:#[^\n]*+)?\n)*+")
@@ -69,32 +69,8 @@ def scan(source: Source, limits: Limits) -> Scanned:
         LimitError: it is too long, nests too deeply, or has too many statements.
         SourceError: it is no text, or has too many mistakes.
     """
-    _check_characters(source, limits)
+    check_characters(source, limits)
     return _Scanner(source, limits).scan()
-
-
-def _check_characters(source: Source, limits: Limits) -> None:
-    text, most = source.text, limits.source_bytes
-    if len(text) > most:
-        limits.hold("source_bytes", len(text), source.cut(most + 1).span(most))
-    if (foreign := _FOREIGN.search(text)) is not None:
-        source.mistake(source.span(foreign.start()), _says(foreign.group()))
-        source.check()
-    if (size := len(text.encode())) > most:
-        limits.hold("source_bytes", size, source.span(len(text) - 1))
-
-
-def _says(character: str) -> str:
-    match character:
-        case "\r":
-            return (
-                "the line ends in CR LF; save the file with LF ends, "
-                "since a prompt must not depend on the editor"
-            )
-        case "\ufeff":
-            return "the source begins with a byte order mark; save it as UTF-8 without one"
-        case _:
-            return f"the character U+{ord(character):04X} cannot stand in a program"
 
 
 class _Scanner:
