@@ -37,6 +37,7 @@ types: $(READY)
 bench: $(READY)  ## speed against transformers on the same machine, into bench/results/
 	$(BIN)/python bench/cache.py --json bench/results/cache.json
 	$(BIN)/python bench/eviction.py
+	$(BIN)/python bench/programs.py
 	$(BIN)/python bench/engine.py
 
 clean:

@@ -2,6 +2,7 @@
 
 import contextvars
 import gc
+import threading
 import weakref
 from typing import Any
 
@@ -11,6 +12,7 @@ from greenlet import greenlet
 import ramet
 from ramet.runtime import Engine, EngineError
 from ramet.runtime.errors import Aborted
+from ramet.runtime.run import Run
 from tests.runtime.conftest import ToyEngine, all_back, toy_model, toy_words
 
 
@@ -297,3 +299,67 @@ def test_a_finished_run_is_forgotten(engine: Engine) -> None:
     del run
     gc.collect()
     assert gone() is None
+
+
+def test_a_round_moves_on_only_what_can_go_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = list[Run]()
+    advance = Run.advance
+    monkeypatch.setattr(Run, "advance", lambda run: moved.append(run) or advance(run))
+    first = engine.start(looks, {"text": "abc", "times": 2})
+    others = [engine.start(plain, {"text": f"{at}"}) for at in range(20)]
+    runs = dict.fromkeys([first, *others])
+    assert engine.round(runs) == []
+    assert moved == [first, *others]
+    moved.clear()
+    ended = engine.round(runs)
+    assert moved == []
+    while not ended:
+        ended = engine.round(runs)
+    assert set(ended) == {run for run in runs if run.done}
+    assert set(moved) == {first, *ended}, "the first waited for two tokens, and the others for four"
+    finish(engine, *runs)
+
+
+def test_runs_of_another_driver_wait_for_it(engine: Engine) -> None:
+    mine, other = (engine.start(plain, {"text": text}) for text in ("mine", "other"))
+    while not mine.done:
+        assert engine.round([mine]) == ([mine] if mine.done else [])
+    assert not other.partial().text
+    finish(engine, other)
+    assert other.result().value == toy_words(engine.tokenizer, "other", 4)
+
+
+def test_a_run_that_waits_ends_when_its_time_is_over(engine: Engine) -> None:
+    waits, beside = (engine.start(plain, {"text": text}) for text in ("abc", "beside"))
+    engine.round([waits, beside])
+    waits.meter._ends = 0.0
+    assert engine.round([waits, beside]) == [waits]
+    assert isinstance(waits.error, ramet.LimitError)
+    finish(engine, beside)
+    assert all_back(engine.core)
+
+
+def test_a_state_dropped_elsewhere_gives_its_blocks_back(engine: Engine) -> None:
+    kept: list[ramet.State] = []
+
+    @ramet.program
+    def leaks(s: ramet.State) -> None:
+        s += "abc"
+        kept.append(s.fork(1)[0])
+        kept[0] += "d" + gen("y", 2)
+        s += gen("x", 30)
+        len(s["x"])
+
+    run = engine.start(leaks, {})
+    for _ in range(6):
+        engine.round([run])
+    held = engine.stats().sequences
+    thread = threading.Thread(target=kept.clear)
+    thread.start()
+    thread.join()
+    engine.round([run])
+    assert engine.stats().sequences < held
+    finish(engine, run)
+    assert all_back(engine.core)
