@@ -2,8 +2,6 @@
 
 import linecache
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
@@ -16,14 +14,19 @@ _OURS = str(Path(__file__).parent)
 _placed: ContextVar[Span | None] = ContextVar("ramet_place", default=None)
 
 
-@contextmanager
-def placed(span: Span | None) -> Generator[None]:
+class placed:  # a class, and no generator: entered for every statement, it costs a third
     """Inside, that is the place: of a statement that is no Python. None: frames tell it again."""
-    token = _placed.set(span)
-    try:
-        yield
-    finally:
-        _placed.reset(token)
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span | None) -> None:
+        self._span = span
+
+    def __enter__(self) -> None:
+        self._token = _placed.set(self._span)
+
+    def __exit__(self, *exception: object) -> None:
+        _placed.reset(self._token)
 
 
 def callsite() -> Span | None:

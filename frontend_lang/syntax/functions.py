@@ -60,6 +60,7 @@ def bounded(value: Any) -> Any:
     """The value, if it is not too large."""
     if isinstance(value, str):
         hold_text(len(value))
+        return value
     if isinstance(value, list | dict) and len(value) > MAX_ITEMS:
         raise Refused(f"{len(value):,} items; {MAX_ITEMS:,} is the most")
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
