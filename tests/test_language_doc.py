@@ -240,5 +240,88 @@ def test_every_function() -> None:
         assert type(worth(example)) is type(worth(value))
 
 
+# -- what waits, what is drawn, what is done once
+
+BEFORE = """
+program p():
+    "Q"
+    gen x(max_tokens=2)
+    fork 2 as views:
+        select sound from [" a", " b"]
+    {}
+
+program other(x):
+    "{{x}}"
+    return x
+"""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "return x",
+        "return x.tokens",
+        'return "{x}"',
+        'return "a" + x',
+        'return join([x, "b"], "-") + join(views.sound)',
+        "return [x, {k: x, sound: views.sound.prob}]",
+        "return len(views) + len(views.sound)",
+        "return [s for s in views.sound]",
+        'for s in views.sound:\n        "{s}"',
+        'fork s in views.sound as more:\n        "{s}"',
+    ],
+)
+def test_what_does_not_wait(line: str) -> None:
+    assert ramet.loads(BEFORE.format(line), "p").trace().name == "p"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "return 1 + x",
+        'return x == "a"',
+        "return x or 1",
+        "return upper(x)",
+        "return x[0]",
+        'if x:\n        "a"',
+        'while x limit 2:\n        "a"',
+        "gen y(stop=x)",
+        "select y from [x]",
+        'fork s in x as more:\n        "a"',
+        'for s in x:\n        "a"',
+    ],
+)
+def test_what_waits(line: str) -> None:
+    with pytest.raises(ramet.TraceError):
+        ramet.loads(BEFORE.format(line), "p").trace()
+
+
+DRAWS = """
+program draws(k: int = 1, own: list = [none]):
+    "Q"
+    fork seed in own as views:
+        gen x(max_tokens=8, temperature=1.0, seed=seed)
+    return views.x
+"""
+
+
+def test_a_draw_follows_from_its_seed_and_place(engine: Engine) -> None:
+    draws = ramet.loads(DRAWS).bind(own=[None, None])
+    one, other = engine.run(draws.seeded(3)).value
+    assert one != other
+    assert engine.run(draws.seeded(3)).value == [one, other]
+    assert engine.run(draws.seeded(4)).value != [one, other]
+    batch = engine.run_batch(draws.seeded(2), [{"k": 1}, {"k": 2}])
+    assert [getattr(done, "value", None) for done in batch][1] == [one, other]
+
+
+def test_a_seed_of_its_own_draws_the_same_everywhere_and_once(engine: Engine) -> None:
+    draws = ramet.loads(DRAWS)
+    done = engine.run(draws, own=[5, 5, 6])
+    assert done.value[0] == done.value[1] != done.value[2]
+    assert engine.run(draws.seeded(9), own=[5]).value == done.value[:1]
+    assert done.usage.generated == 16
+
+
 def test_it_can_be_read_in_one_sitting() -> None:
     assert PAGE.count("\n") < 800
