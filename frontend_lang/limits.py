@@ -9,13 +9,13 @@ from ramet.errors import LimitError, Span
 class Limits:
     """Most of each. The first three are of a source, the others of one run of a program."""
 
-    source_bytes: int = 262_144
+    source_bytes: int = 65_536
     statements: int = 10_000
     nesting: int = 64  # of brackets, blocks and operators
     branches: int = 10_000  # begun in all, calls too
     live_branches: int = 1_024  # begun and not released
     steps: int = 100_000  # turns of loops and comprehensions
-    made: int = 20_000_000  # characters and items that expressions make, items they read
+    made: int = 20_000_000  # characters and items that expressions make or read, and that are appended
     tokens: int = 1_000_000  # generated
     seconds: float = 3_600.0  # of wall time
 

@@ -135,6 +135,9 @@ class _Walk:
                 if self._known(line.condition, names) == (False,):
                     turns = 0
                 return (self._block(line.body, dict(names)) + Bound(0, 0, 1)).times(turns)
+            case tree.Keep():
+                names.clear()  # whatever the branch bound stands for them now
+                return NOTHING
             case tree.Call():
                 return self._call(line, names)
             case _:

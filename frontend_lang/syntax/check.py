@@ -144,8 +144,7 @@ class _Checker:
                 self._loop(line.body, names, role, on_branch)
             case tree.While():
                 self._limit(line.limit, names)
-                names |= bound_in(line.body)
-                self._kind(line.condition, names)
+                self._kind(line.condition, names | bound_in(line.body))
                 self._loop(line.body, names, role, on_branch)
             case tree.Call():
                 self._call(line, names)
@@ -168,7 +167,7 @@ class _Checker:
         self, body: Block, names: dict[str, Kind], role: Role | None, on_branch: bool
     ) -> None:
         """A name that a turn binds is there in the next one."""
-
+        names |= bound_in(body)
         self._block(body, names, role, on_branch=on_branch)
 
     def _if(

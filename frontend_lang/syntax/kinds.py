@@ -48,21 +48,35 @@ def changed(before: Names, after: Names) -> dict[str, Kind]:
 
 
 def bound_in(block: tree.Block) -> dict[str, Kind]:
-    """Every name that the statements bind on their own state, whatever it will be."""
+    """Every name that the statements may bind on their own state, whatever it will be.
+
+    What a branch binds counts where one of them keeps a branch.
+    """
     found: dict[str, Kind] = {}
-    left: list[tree.Statement] = list(block)
+    on_branches: dict[str, Kind] = {}
+    left: list[tuple[tree.Statement, dict[str, Kind]]] = [(line, found) for line in block]
+    keeps = False
     while left:
-        line = left.pop()
-        found |= dict.fromkeys(_binds(line), ANY)
+        line, into = left.pop()
+        into |= dict.fromkeys(_binds(line), ANY)
         match line:
             case tree.If(arms=arms, otherwise=otherwise):
-                left += [each for arm in arms for each in arm.body]
-                left += otherwise.body if otherwise is not None else ()
+                bodies = [arm.body for arm in arms]
+                bodies += [otherwise.body] if otherwise is not None else []
+                left += [(each, into) for body in bodies for each in body]
             case tree.Turn(body=body) | tree.For(body=body) | tree.While(body=body):
-                left += body
+                left += [(each, into) for each in body]
+            case tree.Fork(targets=targets, body=body):
+                on_branches |= dict.fromkeys(targets, ANY)
+                left += [(each, on_branches) for each in body]
+            case tree.ForkGen(gen=gen, body=body):
+                on_branches[gen.name] = ANY
+                left += [(each, on_branches) for each in body]
+            case tree.Keep():
+                keeps = keeps or into is found
             case _:
                 pass
-    return found
+    return found | on_branches if keeps else found
 
 
 def _binds(line: tree.Statement) -> Iterable[str]:

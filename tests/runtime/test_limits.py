@@ -147,3 +147,15 @@ def test_limits_of_a_source() -> None:
             ramet.loads(source, limits=Limits(**{limit: amount - 1}))
         assert caught.value.limit == limit
         assert caught.value.span is not None
+
+
+def test_text_that_is_appended_counts(engine: Engine) -> None:
+    """A generated one, too, which no expression made."""
+    program = ramet.loads(
+        'program p():\n    "x"\n    gen a(max_tokens=10, ignore_eos=true)\n    for i in range(20):\n'
+        '        "{a}"'
+    )
+    assert isinstance(outcome(engine, program, made=10_000), Finished)
+    error = outcome(engine, program, made=100)
+    assert isinstance(error, ramet.LimitError)
+    assert error.limit == "made"

@@ -76,6 +76,18 @@ def test_the_most(
     assert bound(body(*lines), **arguments) == Bound(*most)
 
 
+def test_keep_brings_what_a_branch_bound() -> None:
+    lines = (
+        "let m = 5",
+        '"a"',
+        "fork 2 as f:",
+        "    let m = 500",
+        "keep f[0]",
+        "gen x(max_tokens=m)",
+    )
+    assert bound(body(*lines)) == Bound(None, 2, 0)
+
+
 def test_calls() -> None:
     called = "program q(m, t: int = 3):\n    for i in range(m):\n        gen x(max_tokens=t)\n"
     assert bound(called + body("call q(2)")) == Bound(6, 1, 2)

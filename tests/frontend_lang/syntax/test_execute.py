@@ -266,6 +266,23 @@ return [a, b]
     assert str(ramet.loads(body_of(source)).trace()).endswith("return [6, 2]")
 
 
+def test_what_keep_brought_is_there_in_the_next_turn() -> None:
+    source = """
+let first = true
+"x"
+for i in range(2):
+    if not first:
+        "{b}"
+    fork j in range(2) as f:
+        let b = j + 1
+    keep f[1]
+    let first = false
+return b
+"""
+    graph = ramet.loads(body_of(source)).trace()
+    assert str(graph).endswith("return 2")
+
+
 @pytest.mark.parametrize(
     ("source", "line", "message"),
     [
