@@ -15,7 +15,7 @@ class Limits:
     branches: int = 10_000  # begun in all, calls too
     live_branches: int = 1_024  # begun and not released
     steps: int = 100_000  # turns of loops and comprehensions
-    made: int = 20_000_000  # characters and items that expressions make or read, and that are appended
+    made: int = 20_000_000  # characters and items that are made, read or appended
     tokens: int = 1_000_000  # generated
     seconds: float = 3_600.0  # of wall time
 

@@ -114,19 +114,11 @@ class ChatFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One finished message."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
 class Conversation:
     """The messages of one state. `open` and `close` give the text to append and a new value."""
 
     format: ChatFormat
-    messages: tuple[Message, ...] = ()
+    roles: Roles = ()  # of the messages that are finished
     role: str | None = None  # of the message that is being written
     written: str = ""  # what was appended since the last content
 
@@ -145,17 +137,13 @@ class Conversation:
             )
         return Turn(self._piece(text[len(self.written) :]), replace(self, role=role, written=""))
 
-    def close(self, content: str) -> "Turn":
+    def close(self) -> "Turn":
         """The piece after the content of the open message."""
         if self.role is None:
             raise PromptError("no message is open")
-        messages = (*self.messages, Message(self.role, content))
-        text = self.format.after((*self.roles, self.role))
-        return Turn(self._piece(text), Conversation(self.format, messages, None, text))
-
-    @property
-    def roles(self) -> Roles:
-        return tuple(message.role for message in self.messages)
+        roles = (*self.roles, self.role)
+        text = self.format.after(roles)
+        return Turn(self._piece(text), Conversation(self.format, roles, None, text))
 
     def _piece(self, text: str) -> Piece:
         return Piece(text, control=self.format.has_template)

@@ -66,7 +66,6 @@ class Context:
     path: str = ""  # its place among the forks: "/2.0" is branch 0 of its second draw or fork
     sequence: Sequence | None = None
     pending: list[Piece] = field(default_factory=list)  # text not yet turned into tokens
-    turn: str = ""  # text of the open turn
     queue: deque[tuple[int, Node]] = field(default_factory=deque)
     steps: int = 0  # draws and forks so far
     process: Process | None = None  # set when the state starts to run
@@ -106,7 +105,6 @@ class Context:
     def write(self, text: str) -> None:
         """The program appends text."""
         self.pending.append(Piece(text, control=False))
-        self.turn += text
         self.written.append(Span(text, generated=False))
 
     def write_template(self, piece: Piece) -> None:
@@ -116,7 +114,6 @@ class Context:
 
     def generated(self, text: str, leftover: str) -> None:
         """The model appended text; its last piece, `leftover`, has no tokens of its own."""
-        self.turn += text
         self.written.append(Span(text, generated=True))
         if leftover:
             self.pending = [Piece(leftover, control=False)]
@@ -130,7 +127,6 @@ class Context:
         """Go on with all that the branch has; it is left without a sequence."""
         self.conversation = branch.conversation
         self.pending = list(branch.pending)
-        self.turn = branch.turn
         self.values = dict(branch.values)
         self.infos = dict(branch.infos)
         self.written += branch.written
@@ -145,6 +141,5 @@ class Context:
         self.path = f"{parent.path}/{parent.steps}.{index}"
         self.conversation = parent.conversation
         self.pending = list(parent.pending)
-        self.turn = parent.turn
         self.values = dict(parent.values)
         self.infos = dict(parent.infos)

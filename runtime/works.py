@@ -21,7 +21,8 @@ from ramet.runtime.values import Info
 class Outcome:
     """What the work left on the state that did it."""
 
-    tokens: tuple[int, ...]  # of the whole context
+    begun: int  # tokens that were there before
+    tokens: tuple[int, ...]  # those after them
     pending: tuple[Piece, ...]
     text: str | None  # what the model wrote, if anything was appended
     value: object

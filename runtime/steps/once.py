@@ -30,21 +30,23 @@ def once(step: Callable[..., Process]) -> Callable[..., Process]:
             work.waiting.append((context, partial(run.wake, context)))
             yield ForWork()
         work = run.works.begin(key)
+        begun = 0 if context.sequence is None else len(context.sequence.tokens)
         written = len(context.written)
         try:
             yield from step(run, context, id, node)
-            work.outcome = _outcome(run, context, id, written)
+            work.outcome = _outcome(run, context, id, begun, written)
         finally:
             run.works.end(key, context, run.core)
 
     return shared
 
 
-def _outcome(run: Interpreter, context: Context, id: int, written: int) -> Outcome:
+def _outcome(run: Interpreter, context: Context, id: int, begun: int, written: int) -> Outcome:
     sequence = run.opened(context)
     new = context.written[written:]
     return Outcome(
-        tokens=tuple(sequence.tokens),
+        begun=begun,
+        tokens=tuple(sequence.tokens[begun:]),
         pending=tuple(context.pending),
         text="".join(span.text for span in new) if new else None,
         value=run.value(id),
@@ -53,7 +55,7 @@ def _outcome(run: Interpreter, context: Context, id: int, written: int) -> Outco
 
 
 def _take_over(run: Interpreter, context: Context, id: int, node: Node, outcome: Outcome) -> None:
-    run.opened(context).tokens[:] = outcome.tokens
+    run.opened(context).tokens[outcome.begun :] = outcome.tokens
     if outcome.text is not None:
         context.generated(outcome.text, "")
     if isinstance(node, Gen):

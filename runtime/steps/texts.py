@@ -7,17 +7,18 @@ from ramet.runtime.interpreter import Interpreter
 
 def text(run: Interpreter, context: Context, id: int, node: Text) -> Process:
     yield from run.await_values(node.parts)
-    context.write(run.spelled(node.parts))
+    appended = run.spelled(node.parts)
+    run.meter.made(len(appended), node.span)
+    context.write(appended)
 
 
 def open_turn(run: Interpreter, context: Context, id: int, node: Open) -> Process:
     yield from ()
     piece, context.conversation = context.conversation.open(node.role)
     context.write_template(piece)
-    context.turn = ""
 
 
 def close_turn(run: Interpreter, context: Context, id: int, node: Close) -> Process:
     yield from ()
-    piece, context.conversation = context.conversation.close(context.turn)
+    piece, context.conversation = context.conversation.close()
     context.write_template(piece)

@@ -44,7 +44,7 @@ def written(tokenizer: Tokenizer, messages: list[tuple[str, str]]) -> list[Piece
     pieces = []
     for role, content in messages:
         before, conversation = conversation.open(role)
-        after, conversation = conversation.close(content)
+        after, conversation = conversation.close()
         pieces += [before, Piece(content), after]
     return pieces
 
@@ -62,7 +62,7 @@ def text_of(pieces: list[Piece]) -> str:
 
 def opened(conversation: Conversation, *roles: str) -> Conversation:
     for role in roles:
-        conversation = conversation.open(role).conversation.close("...").conversation
+        conversation = conversation.open(role).conversation.close().conversation
     return conversation
 
 
@@ -96,7 +96,7 @@ def test_a_default_system_prompt_comes_with_the_first_message() -> None:
     first, second = conversation.open("user"), conversation.open("assistant")
     assert first.piece.text.startswith("<|im_start|>system\nYou are a helpful AI assistant")
     assert second.piece.text.startswith("<|im_start|>system\nYou are a helpful AI assistant")
-    after = first.conversation.close("hi").conversation
+    after = first.conversation.close().conversation
     assert after.open("user").piece.text == "<|im_start|>user\n"
 
 
@@ -188,14 +188,14 @@ def test_a_message_is_closed_before_the_next_is_opened() -> None:
     with pytest.raises(PromptError, match="'user' is still open"):
         conversation.open("user").conversation.open("assistant")
     with pytest.raises(PromptError, match="no message is open"):
-        conversation.close("x")
+        conversation.close()
 
 
 def test_conversations_are_values() -> None:
     start = ChatFormat(byte_level()).start()
     one = opened(start, "user")
     left, right = opened(one, "assistant"), opened(one, "user")
-    assert start.messages == ()
+    assert start.roles == ()
     assert one.roles == ("user",)
     assert (left.roles, right.roles) == (("user", "assistant"), ("user", "user"))
 

@@ -8,6 +8,7 @@ import pytest
 import ramet
 from ramet.runtime import Engine, Finished
 from ramet.runtime.events import TextDelta
+from ramet.runtime.works import Works
 from tests.runtime.conftest import ToyEngine, toy_model
 
 Program = ramet.Program[..., Any]
@@ -106,8 +107,6 @@ def test_runs_that_come_one_after_the_other_do_it_anew(engine: Engine) -> None:
 
 
 def test_when_the_one_who_does_it_stops_another_begins(engine: Engine) -> None:
-    from ramet.runtime.works import Works
-
     works = Works()
     runs = [engine.start(source(GREEDY), {"x": 1}, item=at, works=works) for at in range(3)]
     engine.round(runs)
@@ -138,3 +137,14 @@ def test_whoever_takes_over_streams_it_too(engine: Engine) -> None:
     }
     assert len(texts) == 2
     assert len(set(texts.values())) == 1
+
+
+def test_what_is_remembered_grows_with_what_was_written(engine: Engine) -> None:
+    works = Works()
+    program = ramet.loads(
+        'program p():\n    "x"\n    for i in range(50):\n        gen a(max_tokens=4, ignore_eos=true)'
+    )
+    run = engine.start(program, {}, works=works)
+    engine._drive([run])
+    tokens = sum(len(work.outcome.tokens) for work in works._works.values() if work.outcome)
+    assert tokens == 50 * 4 + 1
