@@ -40,9 +40,11 @@ def add(ledger: Ledger, node: Node) -> int:
 
 def breaks(ledger: Ledger, node: Node) -> list[Break]:
     """The laws that the node would break as the next one."""
-    found = ((law.__name__, law(node, ledger)) for law in LAWS[type(node)])
-    kind, id = kind_of(node), len(ledger.nodes)
-    return [Break(id, kind, law, what, node.span) for law, what in found if what is not None]
+    return [
+        Break(len(ledger.nodes), kind_of(node), law.__name__, what, node.span)
+        for law in LAWS[type(node)]
+        if (what := law(node, ledger)) is not None
+    ]
 
 
 def check_result(ledger: Ledger, result: Result) -> None:
