@@ -29,7 +29,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def embedded(name: str) -> ramet.Program[..., Any]:
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, name)

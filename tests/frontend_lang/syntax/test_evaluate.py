@@ -188,6 +188,7 @@ def test_a_whole_number_does_not_grow_for_ever() -> None:
 @pytest.mark.parametrize("grow", ["[x]", "{x}"])
 @pytest.mark.parametrize("use", ['"{x}"', "let y = x == x", "let y = str(x)", "return x"])
 def test_a_value_that_nests_too_deeply(grow: str, use: str) -> None:
-    source = f"program p():\n    let x = 1\n    for i in range(5000):\n        let x = {grow}\n    {use}\n"
+    lines = ["let x = 1", "for i in range(5000):", f"    let x = {grow}", use]
+    source = "program p():\n" + "".join(f"    {line}\n" for line in lines)
     with pytest.raises(ramet.LanguageError, match="nest"):
         ramet.loads(source).trace()
