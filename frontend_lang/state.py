@@ -132,9 +132,7 @@ class State:
     def begin(self, program: str) -> "State":
         """An empty state of the same run, for another program that is called from here."""
         span = callsite()
-        state = State(self._recorder, self._at)
-        state._add(Call(self._at, program, span=span))
-        return state
+        return State(self._recorder, self._entered(Call(self._at, program, span=span)))
 
     @property
     def recorder(self) -> Recorder:
@@ -147,10 +145,8 @@ class State:
         return {name: self[name] for name in self._names}
 
     def _branches(self, count: int, span: Span | None) -> "list[State]":
-        states = [State(self._recorder, self._at, self._names) for _ in range(count)]
-        for index, state in enumerate(states):
-            state._add(Branch(self._at, index, span=span))
-        return states
+        begun = [self._entered(Branch(self._at, index, span=span)) for index in range(count)]
+        return [State(self._recorder, id, self._names) for id in begun]
 
     def _append(self, terms: tuple[Term, ...], span: Span | None) -> None:
         """Neighbouring texts and values of one expression are one `Text`."""
@@ -179,11 +175,14 @@ class State:
                 raise AssertionError(f"{term!r} is no term")
 
     def _add(self, node: Node) -> int:
+        self._at = self._entered(node)
+        return self._at
+
+    def _entered(self, node: Node) -> int:
         try:
-            self._at = self._recorder.add(node)
+            return self._recorder.add(node)
         except GraphError as error:
             raise error.at(node.span) from None
-        return self._at
 
 
 class Branches:

@@ -1,6 +1,7 @@
 """Limits hold to the unit, the error names the limit, and every block comes back."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -152,10 +153,27 @@ def test_limits_of_a_source() -> None:
 def test_text_that_is_appended_counts(engine: Engine) -> None:
     """A generated one, too, which no expression made."""
     program = ramet.loads(
-        'program p():\n    "x"\n    gen a(max_tokens=10, ignore_eos=true)\n    for i in range(20):\n'
-        '        "{a}"'
+        'program p():\n    "x"\n    gen a(max_tokens=10, ignore_eos=true)\n'
+        '    for i in range(20):\n        "{a}"'
     )
     assert isinstance(outcome(engine, program, made=10_000), Finished)
     error = outcome(engine, program, made=100)
     assert isinstance(error, ramet.LimitError)
     assert error.limit == "made"
+
+
+def test_a_call_that_a_limit_refused_leaves_its_caller_as_it_was(engine: Engine) -> None:
+    called = ramet.loads('program called():\n    "y"')
+
+    @ramet.program
+    def caller(s: ramet.State) -> object:
+        s += "some text" + ramet.gen("a", max_tokens=3, ignore_eos=True)
+        str(s["a"])
+        with suppress(ramet.LimitError):
+            called.call(s)
+        str(s.score("b", "z"))
+        return s["b"]
+
+    alone = engine.run(caller)
+    engine.config = replace(engine.config, limits=Limits(branches=0))
+    assert engine.run(caller).value == alone.value

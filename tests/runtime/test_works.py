@@ -142,7 +142,8 @@ def test_whoever_takes_over_streams_it_too(engine: Engine) -> None:
 def test_what_is_remembered_grows_with_what_was_written(engine: Engine) -> None:
     works = Works()
     program = ramet.loads(
-        'program p():\n    "x"\n    for i in range(50):\n        gen a(max_tokens=4, ignore_eos=true)'
+        'program p():\n    "x"\n    for i in range(50):\n'
+        "        gen a(max_tokens=4, ignore_eos=true)"
     )
     run = engine.start(program, {}, works=works)
     engine._drive([run])
