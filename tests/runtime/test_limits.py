@@ -172,7 +172,8 @@ def test_a_call_that_a_limit_refused_leaves_its_caller_as_it_was(engine: Engine)
         with suppress(ramet.LimitError):
             called.call(s)
         str(s.score("b", "z"))
-        return s["b"]
+        str(s.score("c", "z"))
+        return s["c"]
 
     alone = engine.run(caller)
     engine.config = replace(engine.config, limits=Limits(branches=0))
