@@ -14,6 +14,7 @@ from ramet.ledger import Ledger
 from ramet.nodes import (
     Branch,
     Close,
+    Fork,
     Gen,
     Input,
     Open,
@@ -137,6 +138,8 @@ def needs(graph: Graph, count: Count) -> Iterator[Need]:
                 now = _after(now, part, count)
         elif isinstance(node, Open | Close):
             now = _Known(now.tokens, sharp=False)
+        if earlier is not None and not isinstance(graph.nodes[earlier], Fork | Sample):
+            known[earlier] = _Known()  # nothing else goes on from there
         known.append(now)
 
 
@@ -145,8 +148,7 @@ def _after(now: _Known, part: Part, count: Count) -> _Known:
     if isinstance(part, Ref):
         return _Known(now.tokens, sharp=False)
     tokens, run, sharp = now.tokens, now.run + part, now.sharp
-    first = _WORD.search(run)
-    if first is not None and not sharp:
+    if not sharp and (first := _WORD.search(run, max(0, len(now.run) - 1))) is not None:
         run, sharp = run[first.start() :], True
     if sharp and (last := _last_word(run)):
         tokens, run = tokens + count(run[:last]), run[last:]

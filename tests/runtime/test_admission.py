@@ -238,3 +238,12 @@ def test_what_is_certain_is_certain_for_real_tokenizers(make: Callable[[], Token
         assert drawn.context <= count(one + two, start=True)
         (need,) = needs(graph(Input("a"), Text(0, (Ref(1), one, two)), Gen(2, "y")), count)
         assert need.context <= count(before + one + two, start=True)
+
+
+def test_many_small_texts_take_time_in_proportion() -> None:
+    """The text before the draw is one long word in 30,000 pieces."""
+    nodes = [Text(at, ("x",)) for at in range(30_000)]
+    began = time.process_time()
+    (need,) = needs(graph(*nodes, Gen(30_000, "y")), len)
+    assert need.context == 30_000
+    assert time.process_time() - began < 2
