@@ -229,6 +229,8 @@ def _hint(item: object) -> str:
         return "; write str(...) around it"
     if callable(item):
         return "; is a pair of parentheses missing?"
+    if isinstance(item, Iterable) and not isinstance(item, bytes):
+        return "; ramet.join(...) makes one of several"
     return ""
 
 

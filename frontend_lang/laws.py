@@ -11,12 +11,10 @@ from ramet.domains import Domain, checked
 from ramet.errors import ParameterError, near_miss, shown
 from ramet.ledger import Ledger
 from ramet.nodes import (
-    GEN_ATTRIBUTES,
+    ATTRIBUTES_OF,
     METHODS,
     ROLES,
     SCALARS,
-    SCORE_ATTRIBUTES,
-    SELECT_ATTRIBUTES,
     TYPES,
     Binding,
     Branch,
@@ -43,14 +41,6 @@ from ramet.params import SEED, TEMPERATURE, SamplingParams
 Law: TypeAlias = Callable[[Any, Ledger], str | None]
 
 MAX_BRANCHES = 4_096  # of one fork
-
-_ATTRIBUTES: dict[type[Node], tuple[str, ...]] = {
-    Gen: GEN_ATTRIBUTES,
-    Sample: GEN_ATTRIBUTES,
-    Select: SELECT_ATTRIBUTES,
-    Score: SCORE_ATTRIBUTES,
-    Input: (),
-}
 
 
 def starts_at_root(node: Root, ledger: Ledger) -> str | None:
@@ -271,7 +261,7 @@ def unbound(ref: Ref, ledger: Ledger) -> str | None:
         return f"it refers to node {ref.node}, which does not come before it"
     if (bound := ledger.binds(ref.node)) is None:
         return f"it refers to node {ref.node}, a {kind_of(target)}, which binds no value"
-    known = _ATTRIBUTES[type(bound)]
+    known = ATTRIBUTES_OF[type(bound)]
     if ref.attribute is not None and ref.attribute not in known:
         hint = near_miss(ref.attribute, known)
         return f"{shown(ref.attribute)} is no attribute of {kind_of(bound)}{hint}"

@@ -188,6 +188,14 @@ SELECT_ATTRIBUTES = ("entropy", "logprobs", "prob", "probs", "scores", "text", "
 SCORE_ATTRIBUTES = ("logprobs", "mean", "prob", "text", "tokens")
 ATTRIBUTES = tuple(sorted({*GEN_ATTRIBUTES, *SELECT_ATTRIBUTES, *SCORE_ATTRIBUTES}))
 """What can be asked of a value besides the value itself."""
+ATTRIBUTES_OF: dict[type[Node], tuple[str, ...]] = {
+    Gen: GEN_ATTRIBUTES,
+    Sample: GEN_ATTRIBUTES,
+    Select: SELECT_ATTRIBUTES,
+    Score: SCORE_ATTRIBUTES,
+    Input: (),
+}
+"""Those that each kind of node gives its value."""
 SCALARS = ("entropy", "finish_reason", "mean", "prob", "score", "text")
 """The attributes that are a text or a number, and so can be part of a text."""
 

@@ -11,7 +11,7 @@ from typing import Any, overload
 from ramet.callsite import callsite
 from ramet.errors import AppendError, near_miss
 from ramet.expressions import Expression, Sum, Term
-from ramet.nodes import ATTRIBUTES, SCALARS, Gen, Input, Part, Ref, Sample, Select
+from ramet.nodes import ATTRIBUTES, ATTRIBUTES_OF, SCALARS, Gen, Input, Part, Ref, Sample, Select
 from ramet.recorder import Recorder
 
 
@@ -48,6 +48,12 @@ class Value(Expression):
     @property
     def is_attribute(self) -> bool:
         return self._ref.attribute is not None
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What can be asked of it without a look; nothing more of an attribute."""
+        bound = self._recorder.binds(self._ref.node)
+        return () if self.is_attribute else ATTRIBUTES_OF[type(bound)]
 
     @property
     def is_text(self) -> bool:
@@ -158,6 +164,10 @@ class Gathered:
         if name in ATTRIBUTES:
             return Gathered([getattr(value, name) for value in self.values])
         raise AttributeError(f"a list of values has no {name!r}{near_miss(name, ATTRIBUTES)}")
+
+    def __str__(self) -> str:
+        """The list itself."""
+        return str(list(self))
 
     def __repr__(self) -> str:
         return f"<values of nodes {', '.join(value.place for value in self.values)}>"

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 
 from ramet.errors import Span, near_miss
+from ramet.nodes import GEN_ATTRIBUTES
 from ramet.syntax import tree
 from ramet.syntax.functions import FUNCTIONS
-from ramet.syntax.kinds import ANY, Branches, Generated, Kind, Names, OneBranch
+from ramet.syntax.kinds import ANY, Branches, Generated, Kind, Names, OneBranch, Parsed
 from ramet.syntax.source import Source
 from ramet.syntax.tokens import STATEMENTS
 from ramet.syntax.tree import Expr
@@ -75,13 +76,19 @@ class Expressions:
                     expr.span,
                     f"{what} has no attribute {expr.name!r} ({', '.join(attributes)}){hint}",
                 )
+            case Parsed(keys) if expr.name in keys and expr.name in GEN_ATTRIBUTES:
+                self._wrong(
+                    expr.span,
+                    f"every gen has an attribute {expr.name!r}; "
+                    f'write ["{expr.name}"] for the key of that name',
+                )
             case Branches(names) | OneBranch(names):
                 if expr.name not in names:
                     hint = near_miss(expr.name, names)
                     self._wrong(expr.span, f"the branches have no variable {expr.name!r}{hint}")
                 elif isinstance(of, OneBranch):
                     return names[expr.name]
-                elif isinstance(inner := names[expr.name], Generated | Branches):
+                elif isinstance(inner := names[expr.name], Generated | Parsed | Branches):
                     return inner
             case _:
                 pass

@@ -1,6 +1,7 @@
 """Finds the mistakes in what `gen` and `select` are told: settings, types, options."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 from ramet.domains import Domain, checked, one_of
 from ramet.errors import EvaluationError, ParameterError, Span, near_miss
@@ -11,7 +12,7 @@ from ramet.params import SAMPLING_FIELDS, SEED, TEMPERATURE, SamplingParams
 from ramet.syntax import tree
 from ramet.syntax.check_expressions import Expressions
 from ramet.syntax.evaluate import Evaluator
-from ramet.syntax.kinds import ANY, Generated, Kind, Names
+from ramet.syntax.kinds import ANY, Generated, Kind, Names, Parsed
 from ramet.syntax.source import Source
 from ramet.syntax.tree import Expr, Setting
 from ramet.types import KINDS, PLAIN, Type, json_type
@@ -54,9 +55,8 @@ class Settings:
                     constants[setting.name] = found[0]
         if len(constants) == len(line.settings):
             self._together(line, constants)
-        typed = line.type is not None and line.type.name in ("json",)
-        if typed:
-            return ANY
+        if line.type is not None and line.type.name == "json":
+            return Parsed(_keys(line.type.argument))
         if "n" in constants or not any(each.name == "n" for each in line.settings) or branches:
             return Generated("a gen", GEN_ATTRIBUTES)
         return ANY
@@ -151,3 +151,12 @@ def constant(expr: Expr) -> tuple[object] | None:
         return (Evaluator({}, Meter(Limits())).settled(expr),)
     except EvaluationError:
         return None
+
+
+def _keys(schema: Expr | None) -> frozenset[str]:
+    """The keys that a schema names for an object, as far as it is a constant."""
+    found = None if schema is None else constant(schema)
+    properties: Any = found[0] if found is not None else None
+    if isinstance(properties, dict):
+        properties = cast("dict[str, Any]", properties).get("properties")
+    return frozenset(properties) if isinstance(properties, dict) else frozenset()

@@ -12,7 +12,6 @@ from ramet.callsite import placed
 from ramet.errors import EvaluationError, Span, near_miss
 from ramet.expressions import Expression, Sum, Term
 from ramet.meter import Meter
-from ramet.nodes import ATTRIBUTES
 from ramet.syntax import tree
 from ramet.syntax.functions import (
     FUNCTIONS,
@@ -121,7 +120,7 @@ class Evaluator:
 
     def _of(self, value: Any, name: str, span: Span) -> Any:
         match value:
-            case Value() if name in ATTRIBUTES and not value.is_attribute:
+            case Value() if name in value.attributes:
                 return getattr(value, name)
             case Value():
                 with placed(span):

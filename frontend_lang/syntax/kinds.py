@@ -20,6 +20,13 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
+class Parsed:
+    """A value read from JSON that may have these keys; an attribute of its `gen` hides its like."""
+
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Branches:
     """The group of a fork, with the names that its branches have."""
 
@@ -31,7 +38,7 @@ class OneBranch:
     names: "Names"
 
 
-Kind = Anything | Generated | Branches | OneBranch
+Kind = Anything | Generated | Parsed | Branches | OneBranch
 Names = Mapping[str, Kind]
 
 ANY = Anything()

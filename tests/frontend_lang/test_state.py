@@ -191,7 +191,11 @@ def test_reading_names_the_line_and_the_variable(s: State) -> None:
     [
         (None, "a text or an expression is needed here, not None"),
         (3, "a text or an expression is needed here, not 3; write str(...) around it"),
-        (["a"], "a text or an expression is needed here, not a list"),
+        (
+            ["a"],
+            "a text or an expression is needed here, not a list; "
+            "ramet.join(...) makes one of several",
+        ),
         (
             gen,
             "a text or an expression is needed here, not a function; "

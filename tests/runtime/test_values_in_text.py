@@ -56,3 +56,35 @@ def test_the_record_of_a_token_is_a_map(engine: Engine) -> None:
     assert [token] == value_of(engine, line, "[t for t in x.tokens]")
     assert logprob < 0
     assert value_of(engine, line, '"{x.logprobs}"').startswith(f'[{{"token": {token}, ')
+
+
+def test_a_key_is_hidden_only_by_an_attribute_of_a_gen(engine: Engine) -> None:
+    line = 'gen x: json({"const": {"mean": 1, "probs": 2, "text": 3}})'
+    assert value_of(engine, line, '[x.mean, x.probs, x["text"]]') == [1, 2, 3]
+    assert value_of(engine, line, "x.text") == '{"mean": 1, "probs": 2, "text": 3}'
+
+
+def test_gathered_values_in_an_f_string_are_the_list(engine: Engine) -> None:
+    @ramet.program
+    def p(s: ramet.State) -> object:
+        s += "Q: "
+        branches = s.fork(2)
+        for branch in branches:
+            branch += ramet.gen("x", max_tokens=1)
+        return [f"{branches['x']}", branches["x"]]
+
+    text, values = engine.run(p).value
+    assert text == str(values)
+
+
+def test_what_is_said_of_a_list_that_is_appended(engine: Engine) -> None:
+    @ramet.program
+    def p(s: ramet.State) -> None:
+        s += "Q: "
+        values: Any = ["a"]
+        s += values
+
+    with pytest.raises(
+        ramet.AppendError, match=r"not a list; ramet.join\(...\) makes one of several"
+    ):
+        engine.run(p)
