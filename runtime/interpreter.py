@@ -11,7 +11,20 @@ from inspect import GEN_RUNNING, getgeneratorstate
 
 from ramet.errors import LanguageError
 from ramet.meter import Meter
-from ramet.nodes import COUNTED, Branch, Call, Gen, Keep, Node, Part, Ref, Root, Sample, Step
+from ramet.nodes import (
+    COUNTED,
+    Binding,
+    Branch,
+    Call,
+    Gen,
+    Keep,
+    Node,
+    Part,
+    Ref,
+    Root,
+    Sample,
+    Step,
+)
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.context import Context, ForNodes, ForRest, ForTasks, ForValue, Process
 from ramet.runtime.core import EngineCore
@@ -60,7 +73,7 @@ class Interpreter:
         self._infos: dict[int, Info] = {}
         self._context_of: dict[int, Context] = {}
         self._branches: dict[int, dict[int, Context]] = {}  # of each fork, by index
-        self._lost: set[int] = set()  # values that will never come
+        self._lost: dict[int, Node] = {}  # what was to bind the values that will never come
         self._readers: dict[int, list[Context]] = {}
         self._ready: deque[Context] = deque()
 
@@ -108,8 +121,10 @@ class Interpreter:
     def has_value(self, node: int) -> bool:
         """Whether it is there; `GenerationError` if it will never come."""
         if node in self._lost:
+            lost = self._lost[node]
+            value = f"the value of {lost.name!r}" if isinstance(lost, Binding) else "a value"
             raise GenerationError(
-                "a value is read that was not there yet when keep released its branch"
+                f"{value} was not there yet when keep released its branch; look at it before"
             )
         return node in self._values
 
@@ -167,7 +182,7 @@ class Interpreter:
         if context.ended:
             return
         context.ended = True
-        lost = [id for id, _ in context.queue if id not in self._values]
+        lost = {id: node for id, node in context.queue if id not in self._values}
         context.queue.clear()
         if context.process is not None and getgeneratorstate(context.process) != GEN_RUNNING:
             context.process.close()

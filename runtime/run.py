@@ -7,6 +7,7 @@ from typing import Any
 
 from greenlet import GreenletExit
 
+from ramet.callsite import callsite
 from ramet.errors import LimitError, RametError
 from ramet.graph import Graph, resolve
 from ramet.limits import Limits
@@ -182,10 +183,15 @@ class Run(GraphRecorder):
         self._strands.together(bodies)
 
     def _wait_for(self, node: int) -> None:
-        if not self._interpreter.has_value(node) and self._strands.wait(node):
-            self._interpreter.has_value(node)  # raises if it will never come
-        elif not self._interpreter.has_value(node):
-            super().read(node)
+        try:
+            if not self._interpreter.has_value(node) and self._strands.wait(node):
+                self._interpreter.has_value(node)  # raises if it will never come
+            elif not self._interpreter.has_value(node):
+                super().read(node)
+        except GenerationError as error:
+            if (span := callsite()) is not None:
+                error.add_note(f"in the program at {span}")
+            raise
 
     # -- the body
 
