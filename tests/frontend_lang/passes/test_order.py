@@ -114,6 +114,11 @@ def may_come(graph: Graph, ledger: Ledger, id: int, done: set[int]) -> bool:
     if isinstance(node, Keep):
         needed.add(node.branch)
         needed |= {at for at, begun in enumerate(ledger.begun) if ledger.released.get(begun) == id}
+        needed |= {
+            at  # begins on a state that the keep ends, also on the one that it keeps
+            for at, each in enumerate(graph.nodes)
+            if isinstance(each, Step) and ledger.released.get(ledger.begun[each.state]) == id
+        }
     if isinstance(node, Call):
         needed |= {
             at
