@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ramet.errors import LanguageError
+from ramet.errors import LanguageError, LimitError
 from ramet.limits import Limits
 from ramet.meter import Meter
 from ramet.params import SamplingParams
@@ -79,6 +79,8 @@ class _Walk:
     def __init__(self, programs: Mapping[str, tree.Program]) -> None:
         self._programs = programs
         self._visits = 0
+        self._meter = Meter(Limits(steps=10_000, made=1_000_000))
+        self._spent = False  # once the meter is full, nothing more is computed
 
     def program(
         self, program: tree.Program, arguments: Mapping[str, Any], unknown: set[str]
@@ -89,7 +91,8 @@ class _Walk:
             if parameter.name in arguments:
                 names[parameter.name] = arguments[parameter.name]
             elif parameter.default is not None and parameter.name not in unknown:
-                names[parameter.name] = self._value(parameter.default, {})
+                if (known := self._known(parameter.default, {})) is not None:
+                    names[parameter.name] = known[0]
         return self._block(program.body, names)
 
     def _block(self, block: Block, names: Names) -> Bound:
@@ -211,13 +214,15 @@ class _Walk:
 
     def _known(self, expr: Expr, names: Names) -> tuple[Any] | None:
         """The value in a tuple, if it can be known."""
-        try:
-            return (self._value(expr, names),)
-        except LanguageError:
+        if self._spent:
             return None
-
-    def _value(self, expr: Expr, names: Names) -> Any:
-        return Evaluator(names, Meter(Limits(steps=10_000, made=1_000_000))).settled(expr)
+        try:
+            return (Evaluator(names, self._meter).settled(expr),)
+        except LimitError:
+            self._spent = True
+        except LanguageError:
+            pass
+        return None
 
     def _whole(self, expr: Expr, names: Names) -> int | None:
         known = self._known(expr, names)

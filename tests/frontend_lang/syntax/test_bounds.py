@@ -1,5 +1,6 @@
 """What a program can take at most, whatever it will see while it runs."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,12 @@ def test_programs_that_call_each_other_twice_take_no_time() -> None:
 
 def test_the_agent_of_the_examples() -> None:
     assert bound((EXAMPLES / "agent.ramet").read_text(), task="x") == Bound(6 * 128, 0, 6)
+
+
+def test_bounds_compute_little() -> None:
+    """A thousand sums over 99,999 numbers are not worked out; what is not, has no bound."""
+    lines = ["let a = sum(range(99999))"] * 1_000
+    began = time.process_time()
+    found = bound(body("gen x(max_tokens=5)", *lines, "for i in range(3):", '    "y"'))
+    assert found == Bound(5, 0, None)
+    assert time.process_time() - began < 3
