@@ -91,8 +91,8 @@ class _Walk:
             if parameter.name in arguments:
                 names[parameter.name] = arguments[parameter.name]
             elif parameter.default is not None and parameter.name not in unknown:
-                if (known := self._known(parameter.default, {})) is not None:
-                    names[parameter.name] = known[0]
+                known = self._known(parameter.default, {})
+                names |= {} if known is None else {parameter.name: known[0]}
         return self._block(program.body, names)
 
     def _block(self, block: Block, names: Names) -> Bound:
