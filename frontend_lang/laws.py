@@ -184,7 +184,7 @@ def branch_is_own(node: Keep, ledger: Ledger) -> str | None:
     fork = ledger.fork_of(node.branch)
     if fork is None:
         return f"node {node.branch} lies on no branch"
-    if ledger.node(node.state) is None or ledger.begun[fork] != ledger.begun[node.state]:
+    if ledger.node(node.state) is None or ledger.lane(fork) != ledger.lane(node.state):
         return f"node {node.branch} lies on a branch of another state"
     return None
 

@@ -30,6 +30,7 @@ class Ledger:
         self.nodes: list[Node] = []
         self.roles: list[Role | None] = []  # the role open after each node
         self.begun: list[int] = []  # the root, branch or call that each node's state began with
+        self.became: dict[int, int] = {}  # of a branch that was kept, what its state began with
         self.changed: list[int] = []  # the last node on each state that made no mere branches
         self.continued: set[int] = set()  # states that a node other than a beginning continues
         self.branches: dict[int, dict[int, int]] = {}  # of each fork, by index
@@ -66,6 +67,8 @@ class Ledger:
             self.continued.add(node.state)
         if isinstance(node, Fork | Sample) and self.node(node.state) is not None:
             self.changed.append(self.changed[node.state])
+        elif isinstance(node, Keep) and self.node(node.branch) is not None:
+            self.changed.append(self.changed[node.branch])
         else:
             self.changed.append(id)
         self.nodes.append(node)
@@ -79,11 +82,20 @@ class Ledger:
         if fork is None or fork in self.kept:
             return
         self.kept.add(fork)
-        self.under[self.begun[fork]] += self.under.pop(self.begun[branch], [])
+        lane, begun = self.lane(fork), self.begun[branch]
+        self.under.setdefault(lane, []).extend(self.under.pop(begun, []))
+        self.became[begun] = lane
         ended = list(self.branches[fork].values())
         for id in ended:
             self.released.setdefault(id, keep)
             ended += self.under.pop(id, [])
+
+    def lane(self, id: int) -> int:
+        """What the node's state began with; a branch that was kept is the state it became."""
+        begun = self.begun[id]
+        while begun in self.became:
+            begun = self.became[begun]
+        return begun
 
     def is_released(self, id: int) -> bool:
         """Whether the node lies on a state that a keep has ended."""

@@ -7,14 +7,22 @@ from math import inf
 from ramet.errors import Span
 from ramet.limits import Limits
 
+SLICE = 0.005
+"""Seconds that a body may compute before others get their turn."""
+
 
 class Meter:
-    """What a run took so far; every method raises `LimitError` once a limit is passed."""
+    """What a run took so far; every method raises `LimitError` once a limit is passed.
+
+    `pause` is called from a loop that has computed for longer than a slice.
+    """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
         self._clock = clock
         self._ends = clock() + limits.seconds
+        self._slice_ends = inf
+        self.pause: Callable[[], None] | None = None
         self._steps = self._made = self._branches = self._live = self._tokens = 0
 
     def step(self, span: Span | None = None) -> None:
@@ -22,6 +30,12 @@ class Meter:
         self._steps += 1
         self.limits.hold("steps", self._steps, span)
         self.check_time(span)
+        if self.pause is not None and self._clock() > self._slice_ends:
+            self.pause()
+
+    def begin_slice(self) -> None:
+        """The body goes on at this moment."""
+        self._slice_ends = self._clock() + SLICE
 
     def made(self, size: int, span: Span | None = None) -> None:
         """An expression made that many characters, or items."""

@@ -14,7 +14,7 @@ from ramet.ledger import Ledger
 from ramet.limits import Limits
 from ramet.meter import Meter
 from ramet.nodes import Binding, Call, Fork, Input, Keep, Node, Result, Root, Sample
-from ramet.verify import add, check_result
+from ramet.verify import check, check_result
 
 
 class Recorder(Protocol):
@@ -63,9 +63,9 @@ class GraphRecorder:
         return tuple(self._ledger.nodes)
 
     def add(self, node: Node) -> int:
-        id = add(self._ledger, node)
-        self._count(node)
-        return id
+        check(self._ledger, node)
+        self._count(node)  # what is over a limit is not entered either
+        return self._ledger.note(node)
 
     def _count(self, node: Node) -> None:
         match node:

@@ -27,15 +27,14 @@ def verify(graph: Graph) -> None:
         raise GraphError.of(found)
 
 
-def add(ledger: Ledger, node: Node) -> int:
-    """Enter a node and give its id; one that breaks a law is refused, and not entered.
+def check(ledger: Ledger, node: Node) -> None:
+    """Raise one `GraphError` that lists the laws which the node would break as the next one.
 
     Whoever writes the program knows the place, and no numbers of nodes: the message has none.
     """
     if found := breaks(ledger, node):
         message = "\n".join(f"{each.kind}: {each.found}" for each in found)
         raise GraphError(message, breaks=tuple(found))
-    return ledger.note(node)
 
 
 def breaks(ledger: Ledger, node: Node) -> list[Break]:

@@ -226,13 +226,17 @@ class Engine:
         """
         self._reap()
         ended: list[Run] = []
+        paused: list[Run] = []
         try:
             while ready := self._able(active):
                 for run in ready:
                     run.advance()
                 ended += [run for run in ready if run.done]
+                paused += [run for run in ready if run.paused]
             if self.core.busy:
                 self.core.step()
+            for run in paused:
+                run.wake()
         except BaseException:
             for run in active:
                 run.abort()

@@ -72,12 +72,14 @@ class Run(GraphRecorder):
                 self.add(node)
             self._end_of_program(program.result)
         else:
+            meter.pause = self._strands.pause
             self._strands.start(lambda: self._record(program, arguments), variables)
             if program.pure:
                 self._admit(core)
 
     def _admit(self, core: EngineCore) -> None:
         """Let the body record what it can before anything runs, and hold that against the room."""
+        self.meter.begin_slice()
         self._strands.run()
         try:
             admit(core, Graph(self.name, self.nodes))
@@ -94,11 +96,16 @@ class Run(GraphRecorder):
             self._interpreter.pump()
             if self._interpreter.error is not None or self._interpreter.over:
                 self._finish()
-            elif not self._strands.ready:
+            elif self._strands.paused or not self._strands.ready:
                 break
         self.ready = False
         if self._dropped and not self.done:  # by another thread, since they were looked at
             self.wake()
+
+    @property
+    def paused(self) -> bool:
+        """Whether its body has more to compute, and lets others go first."""
+        return self._strands.paused and not self.done
 
     def wake(self) -> None:
         """There is something to do; from any thread."""
@@ -114,6 +121,7 @@ class Run(GraphRecorder):
     def _go_on(self) -> None:
         try:
             self.meter.check_time()
+            self.meter.begin_slice()
             self._strands.run()
             while self._dropped:
                 self._interpreter.retire(self._dropped.popleft())

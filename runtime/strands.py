@@ -33,6 +33,7 @@ class Strands:
         self._live: list[Strand] = []
         self._current: Strand | None = None
         self.error: BaseException | None = None  # what ended the first body
+        self.paused = False  # whether a body has let others go first
 
     def start(self, body: Callable[[], object], variables: Context | None) -> None:
         """The first body; it sees these context variables, or those of here."""
@@ -51,6 +52,7 @@ class Strands:
     def run(self) -> None:
         """Let every body go on that can, until it waits or ends."""
         self._driver = greenlet.getcurrent()
+        self.paused = False
         for strand in list(self._live):
             if strand in self._live and self._can_go_on(strand):
                 self._switch(strand)
@@ -65,6 +67,13 @@ class Strands:
             self._driver.switch()
         strand.reading = None
         return True
+
+    def pause(self) -> None:
+        """Called in a body: let others go first; it can go on at once."""
+        strand = self._current
+        if strand is not None and greenlet.getcurrent() is strand.greenlet:
+            self.paused = True
+            self._driver.switch()
 
     def together(self, bodies: Sequence[Callable[[], None]]) -> None:
         """Called in a body: run these beside each other; raises what one of them raises."""

@@ -24,6 +24,7 @@ class Outcome:
     begun: int  # tokens that were there before
     tokens: tuple[int, ...]  # those after them
     pending: tuple[Piece, ...]
+    generated: int  # tokens drawn
     text: str | None  # what the model wrote, if anything was appended
     value: object
     info: Info

@@ -142,8 +142,8 @@ class Frame:
     ) -> None:
         """Run the block on every branch, each with names of its own.
 
-        The group has the states only if the program can keep one; else each is let go as soon as
-        its block is through, and its blocks go back.
+        The group has the states only if the program can keep one; else they are let go when the
+        blocks are through, and what they hold goes back.
         """
         made = [
             BranchOf(state if self.unit.keeps else None, dict(self.names), dict(self.names))

@@ -31,23 +31,27 @@ def once(step: Callable[..., Process]) -> Callable[..., Process]:
             yield ForWork()
         work = run.works.begin(key)
         begun = 0 if context.sequence is None else len(context.sequence.tokens)
-        written = len(context.written)
+        written, drawn = len(context.written), context.usage.generated
         try:
             yield from step(run, context, id, node)
-            work.outcome = _outcome(run, context, id, begun, written)
+            generated = context.usage.generated - drawn
+            work.outcome = _outcome(run, context, id, begun, written, generated)
         finally:
             run.works.end(key, context, run.core)
 
     return shared
 
 
-def _outcome(run: Interpreter, context: Context, id: int, begun: int, written: int) -> Outcome:
+def _outcome(
+    run: Interpreter, context: Context, id: int, begun: int, written: int, generated: int
+) -> Outcome:
     sequence = run.opened(context)
     new = context.written[written:]
     return Outcome(
         begun=begun,
         tokens=tuple(sequence.tokens[begun:]),
         pending=tuple(context.pending),
+        generated=generated,
         text="".join(span.text for span in new) if new else None,
         value=run.value(id),
         info=run.info(id),
@@ -55,6 +59,8 @@ def _outcome(run: Interpreter, context: Context, id: int, begun: int, written: i
 
 
 def _take_over(run: Interpreter, context: Context, id: int, node: Node, outcome: Outcome) -> None:
+    """A limit holds for what was generated, whoever did it: a run's outcome is its own."""
+    run.meter.token(outcome.generated)
     run.opened(context).tokens[outcome.begun :] = outcome.tokens
     if outcome.text is not None:
         context.generated(outcome.text, "")

@@ -30,7 +30,7 @@ from ramet.ledger import Ledger
 from ramet.nodes import KINDS, Method, Role
 from ramet.params import SamplingParams
 from ramet.types import Type
-from ramet.verify import MAX_RESULT_DEPTH, add, verify
+from ramet.verify import MAX_RESULT_DEPTH, check, verify
 
 WIZARD = cast("Role", "wizard")
 MODE = cast("Method", "sum_logprobs")
@@ -383,9 +383,10 @@ def test_what_is_allowed_with_inputs_samples_calls_and_keep() -> None:
 
 def test_a_ledger_refuses_and_does_not_enter() -> None:
     ledger = Ledger()
-    add(ledger, Root())
+    ledger.note(Root())
     with pytest.raises(GraphError, match=r"^close: it closes user, but no turn is open"):
-        add(ledger, Close(0, "user", span=Span("p.py", 1, 1)))
+        check(ledger, Close(0, "user", span=Span("p.py", 1, 1)))
     assert ledger.nodes == [Root()]
-    assert add(ledger, Open(0, "user")) == 1
+    check(ledger, Open(0, "user"))
+    assert ledger.note(Open(0, "user")) == 1
     assert ledger.role(1) == "user"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import ramet
+from ramet.passes import simplify
 from ramet.runtime import Engine, Finished
 from ramet.runtime.errors import Aborted, GenerationError, PromptError
 from ramet.runtime.run import Run
@@ -288,8 +289,9 @@ def test_what_lies_under_a_kept_branch_goes_on(engine: Engine) -> None:
         s += "e" + gen("y")
         return [s["x"], s["y"]]
 
-    with pytest.raises(ramet.GraphError, match="lies on a branch of another state"):
-        run(engine, nested)
+    for program in (nested, nested.trace(), simplify(nested.trace())):
+        x = letters(engine, "abcd", 4)
+        assert run(engine, program).value == [x, letters(engine, f"abcd{x}e", 4)]
 
     @ramet.program
     def within(s: ramet.State) -> object:
@@ -493,3 +495,21 @@ def test_a_branch_in_python_that_is_let_go_gives_its_blocks_back(toy_engine: Toy
         assert engine.stats().sequences == sequences
         run.abort()
         engine.audit()
+
+
+def test_a_branch_of_the_branch_that_was_kept_can_be_kept(toy_engine: ToyEngine) -> None:
+    """The state is that branch, with its forks."""
+    program = ramet.loads(
+        'program p():\n    "start"\n    fork i in range(2) as outer:\n        "{i}"\n'
+        "        gen a(max_tokens=2, ignore_eos=true)\n        fork j in range(2) as inner:\n"
+        '            "-{j}"\n            gen b(max_tokens=2, ignore_eos=true)\n'
+        "    keep outer[1]\n    keep inner[0]\n    gen c(max_tokens=2, ignore_eos=true)\n"
+        "    return [a, b, c]"
+    )
+    engine = toy_engine()
+    done = engine.run(program)
+    a, b, c = done.value
+    assert done.text == f"start1{a}-0{b}{c}"
+    assert engine.run(simplify(done.graph)).value == done.value
+    assert engine.stats().sequences == 0
+    engine.audit()

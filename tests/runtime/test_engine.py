@@ -262,3 +262,22 @@ def test_stats_say_what_was_done(engine: Engine) -> None:
     assert (stats.steps, stats.failed_steps, stats.tokens) == (4, 0, 6)
     assert (stats.waiting, stats.running, stats.sequences) == (0, 0, 0)
     assert (stats.cache.free, stats.cache.held) == (256, 0)
+
+
+def test_a_body_that_computes_for_long_lets_others_go_first(toy_engine: ToyEngine) -> None:
+    engine = toy_engine()
+    busy = ramet.loads(
+        "program p():\n    let n = 0\n    for i in range(90000):\n        let n = n + 1\n"
+        '    "{n}"\n    gen a(max_tokens=2)'
+    )
+    other = ramet.loads('program p():\n    "x"\n    gen a(max_tokens=20, ignore_eos=true)')
+    long, short = engine.start(busy, {}), engine.start(other, {})
+    rounds = 0
+    while not short.done:
+        engine.round([long, short])
+        rounds += 1
+    assert not long.done
+    assert rounds < 40
+    while not long.done:
+        engine.round([long])
+    assert long.result().text.startswith("90000")

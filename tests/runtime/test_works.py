@@ -1,6 +1,7 @@
 """Identical deterministic work is done once: in a program, and across the programs of a batch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -149,3 +150,15 @@ def test_what_is_remembered_grows_with_what_was_written(engine: Engine) -> None:
     engine._drive([run])
     tokens = sum(len(work.outcome.tokens) for work in works._works.values() if work.outcome)
     assert tokens == 50 * 4 + 1
+
+
+def test_a_limit_holds_whoever_did_the_work(toy_engine: ToyEngine) -> None:
+    """What a run comes to does not depend on its company."""
+    for line, generated in ((GREEDY, 6), ("gen a(beams=3, max_tokens=4)", None)):
+        program = source(line)
+        engine = toy_engine()
+        most = generated or engine.run(program, x=1).usage.generated
+        for tokens, fits in ((most, True), (most - 1, False)):
+            engine.config = replace(engine.config, limits=ramet.Limits(tokens=tokens))
+            outcomes = engine.run_batch(program, [{"x": 1}] * 3)
+            assert [isinstance(outcome, Finished) for outcome in outcomes] == [fits] * 3
