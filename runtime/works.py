@@ -35,6 +35,7 @@ class Work:
     """Under way, or done; `waiting` are the states that wait, each with what wakes it."""
 
     outcome: Outcome | None = None
+    failed: bool = False  # then everybody does it alone, and has an error of its own
     waiting: list[tuple[Context, Callable[[], None]]] = field(default_factory=list)
 
 
@@ -54,7 +55,7 @@ class Works:
     def end(self, key: bytes, context: Context, core: EngineCore) -> None:
         """Whoever did it is through, or was stopped: then somebody else has to begin again."""
         work = self._works[key]
-        if work.outcome is None:
+        if work.outcome is None and not work.failed:
             del self._works[key]
         for waiting, wake in work.waiting:
             if waiting.ended:

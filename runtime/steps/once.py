@@ -20,15 +20,18 @@ def once(step: Callable[..., Process]) -> Callable[..., Process]:
         if isinstance(node, Score):
             yield from run.await_values(node.parts)
         key = work_key(context, node, run.spelled)
-        if key is None:
-            yield from step(run, context, id, node)
-            return
-        while (work := run.works.find(key)) is not None:
+        work = None
+        while key is not None and (work := run.works.find(key)) is not None:
+            if work.failed:
+                break
             if work.outcome is not None:
                 _take_over(run, context, id, node, work.outcome)
                 return
             work.waiting.append((context, partial(run.wake, context)))
             yield ForWork()
+        if key is None or work is not None:
+            yield from step(run, context, id, node)
+            return
         work = run.works.begin(key)
         begun = 0 if context.sequence is None else len(context.sequence.tokens)
         written, drawn = len(context.written), context.usage.generated
@@ -36,6 +39,9 @@ def once(step: Callable[..., Process]) -> Callable[..., Process]:
             yield from step(run, context, id, node)
             generated = context.usage.generated - drawn
             work.outcome = _outcome(run, context, id, begun, written, generated)
+        except Exception:
+            work.failed = True
+            raise
         finally:
             run.works.end(key, context, run.core)
 

@@ -128,6 +128,16 @@ def test_a_mistake_is_everybodys_own(engine: Engine) -> None:
     assert len({id(outcome) for outcome in outcomes}) == 3
 
 
+def test_a_mistake_does_not_set_others_in_a_row(toy_engine: ToyEngine) -> None:
+    """When the first has failed the others do the work together."""
+    steps: list[int] = []
+    for items in (2, 9):
+        engine = toy_engine()
+        engine.run_batch(source('gen a: regex(r"[0-9]{90}") (max_tokens=8)'), [{"x": 1}] * items)
+        steps.append(engine.stats().steps)
+    assert steps[0] == steps[1]
+
+
 def test_whoever_takes_over_streams_it_too(engine: Engine) -> None:
     program = ramet.loads(f'program p():\n    "ab"\n    fork 2 as f:\n        {GREEDY}')
     stream = engine.stream(program)
