@@ -184,11 +184,20 @@ def test_as_a_module_and_with_a_reader_that_goes_away() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def interruptible() -> None:
+    """What runs behind a shell's back is started with interrupts ignored, and so are its own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_a_run_on_a_real_model(folder: Path) -> None:
     """What was written so far stays."""
     words = ["run", "ask.py", "-a", "q=One, two, three,", "-a", "n=4000"]
     with subprocess.Popen(
-        [*REAL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*REAL, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
