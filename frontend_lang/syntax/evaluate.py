@@ -3,7 +3,6 @@
 Knows no statement. Every error is an `EvaluationError` at the place of the expression.
 """
 
-import operator
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
@@ -15,19 +14,17 @@ from ramet.meter import Meter
 from ramet.syntax import tree
 from ramet.syntax.functions import (
     FUNCTIONS,
-    MAX_ITEMS,
-    MAX_TEXT,
     Refused,
     bounded,
-    comparable,
     hold_text,
     items,
-    kind_of,
+    named,
     number,
     text,
     whole,
     written,
 )
+from ramet.syntax.operators import ARITHMETIC, COMPARE
 from ramet.syntax.scope import BranchOf, Group, Names, Row, looked, settled
 from ramet.syntax.tree import Expr
 from ramet.values import Value
@@ -263,7 +260,7 @@ class Evaluator:
             return self._made([*left, *right], span)
         left, right = self.plain(left, span), self.plain(right, span)
         try:
-            return self._made(_ARITHMETIC[sign](left, right), span)
+            return self._made(ARITHMETIC[sign](left, right), span)
         except Refused as refused:
             raise EvaluationError(str(refused), span) from None
         except ZeroDivisionError:
@@ -276,7 +273,7 @@ class Evaluator:
         for sign, each in expr.rest:
             right = self.settled(each)
             try:
-                if not _COMPARE[sign](left, right):
+                if not COMPARE[sign](left, right):
                     return False
             except Refused as refused:
                 raise EvaluationError(str(refused), each.span) from None
@@ -316,77 +313,8 @@ def _terms(value: Any) -> Sequence[Term]:
 
 
 def _a(value: object) -> str:
-    kind = {Group: "group of branches", BranchOf: "branch"}.get(type(value)) or kind_of(value)
-    return kind if kind == "none" else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return {Group: "a group of branches", BranchOf: "a branch"}.get(type(value)) or named(value)
 
-
-def _plus(left: Any, right: Any) -> Any:
-    if isinstance(left, str) and isinstance(right, str):
-        return left + right
-    if isinstance(left, list) and isinstance(right, list):
-        return [*left, *right]
-    if isinstance(left, str) or isinstance(right, str):
-        other = right if isinstance(left, str) else left
-        raise Refused(f"'+' joins texts; write str(...) around {_a(other)}")
-    return number(left, _SUMMABLE) + number(right, _SUMMABLE)
-
-
-_SUMMABLE = "a number, or on both sides a text or a list,"
-
-
-def _times(left: Any, right: Any) -> Any:
-    for row, times in ((left, right), (right, left)):
-        if isinstance(row, str | list):
-            count = whole(times)
-            most = MAX_TEXT if isinstance(row, str) else MAX_ITEMS
-            if len(row) * count > most:
-                raise Refused(f"the result has more than {most:,} items")
-            return row * count
-    return number(left) * number(right)
-
-
-def _divided(divide: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda left, right: divide(number(left), number(right))
-
-
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": _plus,
-    "-": lambda left, right: number(left) - number(right),
-    "*": _times,
-    "/": _divided(operator.truediv),
-    "//": _divided(operator.floordiv),
-    "%": _divided(operator.mod),
-}
-
-
-def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    def ordered(left: Any, right: Any) -> bool:
-        try:
-            return compare(*comparable([left, right]))
-        except Refused:
-            raise Refused(f"{_a(left)} and {_a(right)} have no order") from None
-
-    return ordered
-
-
-def _within(left: Any, right: Any) -> bool:
-    if isinstance(right, str) and not isinstance(left, str):
-        raise Refused(f"'in' looks for a text in a text, not for {_a(left)}")
-    if not isinstance(right, str | list | dict):
-        raise Refused(f"'in' looks into a text, list or map, not into {_a(right)}")
-    return left in right
-
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": _ordered(operator.lt),
-    "<=": _ordered(operator.le),
-    ">": _ordered(operator.gt),
-    ">=": _ordered(operator.ge),
-    "in": _within,
-    "not in": lambda left, right: not _within(left, right),
-}
 
 _EVALUATE: dict[type[Any], Callable[[Evaluator, Any], Any]] = {
     tree.Literal: Evaluator._literal,

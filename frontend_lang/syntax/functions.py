@@ -72,19 +72,19 @@ def bounded(value: Any) -> Any:
 
 def number(value: object, what: str = "a number") -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"{what} is needed, not {_a(value)}")
+        raise Refused(f"{what} is needed, not {named(value)}")
     return value
 
 
 def whole(value: object, what: str = "a whole number") -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Refused(f"{what} is needed, not {_a(value)}")
+        raise Refused(f"{what} is needed, not {named(value)}")
     return value
 
 
 def text(value: object) -> str:
     if not isinstance(value, str):
-        raise Refused(f"a text is needed, not {_a(value)}")
+        raise Refused(f"a text is needed, not {named(value)}")
     return value
 
 
@@ -99,7 +99,7 @@ def written(value: object) -> str:
 def items(value: object) -> list[Any]:
     """A list, the characters of a text, or the keys of a map."""
     if not isinstance(value, list | tuple | str | dict):
-        raise Refused(f"a list is needed, not {_a(value)}")
+        raise Refused(f"a list is needed, not {named(value)}")
     return list(value)
 
 
@@ -110,7 +110,8 @@ def some(value: object) -> list[Any]:
     return found
 
 
-def _a(value: object) -> str:
+def named(value: object) -> str:
+    """What the language calls the value, with its article."""
     kind = kind_of(value)
     return kind if kind == "none" else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
@@ -177,7 +178,7 @@ def _int(value: object) -> int:
             raise Refused(f"{value[:40]!r} is no whole number") from None
     if isinstance(value, bool | int | float):
         return int(bounded(value))
-    raise Refused(f"int takes a number or a text, not {_a(value)}")
+    raise Refused(f"int takes a number or a text, not {named(value)}")
 
 
 def _float(value: object) -> float:
@@ -191,7 +192,7 @@ def _float(value: object) -> float:
             return float(value)
         except OverflowError:
             raise Refused("the number is too large") from None
-    raise Refused(f"float takes a number or a text, not {_a(value)}")
+    raise Refused(f"float takes a number or a text, not {named(value)}")
 
 
 def _round(value: object, digits: object = None) -> Any:
