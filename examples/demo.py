@@ -72,7 +72,7 @@ def main() -> None:
         console.print(Padding(classification(runs), (1, 2)))
 
         console.rule("[bold]Tips: a fork of three, and a summary")
-        told = engine.run(tips.seeded(1), topic="brewing a good cup of tea")
+        told = engine.run(tips.seeded(9), topic="brewing a good cup of tea")
         runs.append(told)
         for number, tip in enumerate(told.value["tips"], 1):
             console.print(Padding(f"[bold]{number}.[/]{tip}", (1 if number == 1 else 0, 2, 0, 2)))

@@ -180,7 +180,7 @@ def _change(random: Random, value: Any, other: Any) -> None:
         case 1:
             source, where = random.choice(list(_places(other)))
             holder[key] = source[where]
-        case 2 if isinstance(there, int | float):
+        case 2 if isinstance(there, int | float) and abs(there) < 2**99:
             holder[key] = there + random.choice((-1, 1, 2**31, 2**63, 0.5))
         case 3 if isinstance(holder, dict):
             holder[random.choice(("kind", "state", "nodes", "params", "x", ""))] = there
