@@ -84,7 +84,8 @@ class Ledger:
         self.kept.add(fork)
         lane, begun = self.lane(fork), self.begun[branch]
         self.under.setdefault(lane, []).extend(self.under.pop(begun, []))
-        self.became[begun] = lane
+        if lane < begun:  # as in every legal graph; so no chain of these comes back
+            self.became[begun] = lane
         ended = list(self.branches[fork].values())
         for id in ended:
             self.released.setdefault(id, keep)
@@ -92,10 +93,12 @@ class Ledger:
 
     def lane(self, id: int) -> int:
         """What the node's state began with; a branch that was kept is the state it became."""
-        begun = self.begun[id]
-        while begun in self.became:
-            begun = self.became[begun]
-        return begun
+        begun = found = self.begun[id]
+        while found in self.became:
+            found = self.became[found]
+        if found != begun:
+            self.became[begun] = found  # the next time it is one look
+        return found
 
     def is_released(self, id: int) -> bool:
         """Whether the node lies on a state that a keep has ended."""

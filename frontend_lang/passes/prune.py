@@ -3,7 +3,8 @@
 Observable is every value, with what led to it: a state that binds a value stays, with all of its
 text and all states that it began on, and so does the program's own state. So what goes is
 
-* branches, and calls, on which and under which nothing is bound, and which are not kept,
+* branches, and calls, on which and under which nothing is bound, and which are not kept; but not a
+  call before another one that stays, which is numbered by those before it,
 * forks without a branch, where nothing after them on the state counts its place (a draw depends on
   how many draws and forks came before it on its state),
 * inputs that nobody refers to; the graph takes no argument for them any more.
@@ -58,7 +59,15 @@ def _observed(graph: Graph, ledger: Ledger) -> set[int]:
         sampled = isinstance(node, Branch) and isinstance(graph.nodes[node.state], Sample)
         if isinstance(node, Gen | Select | Score | Sample) or sampled:
             see(ledger.begun[id])
-    for id, node in reversed(list(enumerate(graph.nodes))):
-        if isinstance(node, Keep) and ledger.begun[id] in seen:
-            see(ledger.begun[node.branch])
+    known = 0
+    while known < len(seen):
+        known = len(seen)
+        numbered: set[int] = set()  # states with a later call, whose draws count those before it
+        for id, node in reversed(list(enumerate(graph.nodes))):
+            if isinstance(node, Keep) and ledger.begun[id] in seen:
+                see(ledger.begun[node.branch])
+            elif isinstance(node, Call) and id in seen:
+                numbered.add(ledger.begun[node.state])
+            elif isinstance(node, Call) and ledger.begun[node.state] in numbered:
+                see(id)
     return seen

@@ -390,3 +390,12 @@ def test_a_ledger_refuses_and_does_not_enter() -> None:
     check(ledger, Open(0, "user"))
     assert ledger.note(Open(0, "user")) == 1
     assert ledger.role(1) == "user"
+
+
+def test_keeps_that_refer_to_each_other_come_to_an_end() -> None:
+    """Illegal, and told so: what a branch became is followed in one direction only."""
+    fork = (Root(), Text(0, ("a",)), Text(1, ("a",)), Text(2, ("a",)), Fork(4, 3), Branch(4, 0))
+    keeps = (Keep(10, 5), Text(4, ("a",)), Fork(6, 3), Branch(7, 0), Keep(8, 8), Keep(3, 8))
+    for nodes in ((*fork, *keeps), (*fork, *keeps, *keeps)):
+        with pytest.raises(GraphError):
+            verify(Graph("p", nodes))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 
-from ramet.graph import Graph
+from ramet.graph import Call, Gen, Graph, Root, Text
 from ramet.passes import fill, merge, order, prune, simplify
 from ramet.verify import verify
 from tests.frontend_lang.graphs import exactly, graphs
@@ -34,3 +34,11 @@ def test_filling_and_simplifying_may_come_in_any_order(graph: Graph) -> None:
     first = fill(simple, {node.name: arguments[node.name] for node in simple.inputs})
     verify(first)
     assert exactly(simplify(first)) == exactly(simplify(fill(graph, arguments)))
+
+
+def test_a_call_that_others_are_numbered_after_stays() -> None:
+    """A draw in a call depends on how many calls came before it on the caller's state."""
+    nodes = (Root(), Call(0, "q"), Call(0, "q"), Text(2, ("a",)), Gen(3, "x"), Call(4, "q"))
+    graph = Graph("p", nodes)
+    assert prune(graph).nodes == nodes[:5]
+    assert meaning(prune(graph)) == meaning(graph)
