@@ -19,8 +19,8 @@ from ramet.errors import (
     TraceError,
     UnknownVariable,
 )
-from ramet.expressions import assistant, gen, score, select, system, user
-from ramet.gathering import argmax, argmin, join, majority
+from ramet.expressions import assistant, gen, join, score, select, system, user
+from ramet.gathering import argmax, argmin, majority
 from ramet.graph import Graph
 from ramet.limits import Limits
 from ramet.params import SamplingParams

@@ -210,6 +210,14 @@ def assistant(content: Term) -> Turn:
     return Turn("assistant", _content(content))
 
 
+def join(values: "Iterable[str | Expression]", separator: str = "") -> Sum:
+    """The values as one text with the separator between them; what is lazy stays lazy."""
+    row: list[Term] = []
+    for value in values:
+        row += [separator, *terms_of(value)]
+    return Sum(tuple(row[1:]))
+
+
 def terms_of(item: object) -> tuple[Term, ...]:
     """The item as a flat row of terms; `AppendError` if it is none."""
     match item:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ramet.errors import ArgumentError
-from ramet.expressions import Expression, Sum, Term, terms_of
+from ramet.expressions import Expression
 from ramet.syntax import functions
 
 
@@ -21,14 +21,6 @@ def argmin(values: Iterable[Any]) -> int:
 def majority(values: Iterable[Any]) -> Any:
     """The value that is there most often, of several the first; looks at all of them."""
     return _decided(functions.majority, values)
-
-
-def join(values: Iterable[str | Expression], separator: str = "") -> Sum:
-    """The values as one text with the separator between them; what is lazy stays lazy."""
-    row: list[Term] = []
-    for value in values:
-        row += [separator, *terms_of(value)]
-    return Sum(tuple(row[1:]))
 
 
 def _decided(decide: Any, values: Iterable[Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from ramet.callsite import callsite
 from ramet.errors import AppendError, near_miss
-from ramet.expressions import Expression, Sum, Term
+from ramet.expressions import Expression, Sum, Term, join
 from ramet.nodes import ATTRIBUTES, ATTRIBUTES_OF, SCALARS, Gen, Input, Part, Ref, Sample, Select
 from ramet.recorder import Recorder
 
@@ -135,10 +135,7 @@ class Gathered:
 
     def join(self, separator: str) -> Sum:
         """The values as one lazy text, with the separator between them."""
-        row: list[Term] = []
-        for value in self.values:
-            row += [separator, value]
-        return Sum(tuple(row[1:]))
+        return join(self.values, separator)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -19,7 +19,7 @@ class Strand:
 
     greenlet: greenlet
     parent: "Strand | None" = None
-    children: "list[Strand]" = field(default_factory=list)  # it waits for all of them
+    children: "dict[Strand, None]" = field(default_factory=dict)  # it waits for all of them
     reading: int | None = None  # the value that it waits for
     error: BaseException | None = None
 
@@ -30,14 +30,14 @@ class Strands:
     def __init__(self, is_there: Callable[[int], bool]) -> None:
         self._is_there = is_there
         self._driver = greenlet.getcurrent()
-        self._live: list[Strand] = []
+        self._live: dict[Strand, None] = {}  # in the order in which they began
         self._current: Strand | None = None
         self.error: BaseException | None = None  # what ended the first body
         self.paused = False  # whether a body has let others go first
 
     def start(self, body: Callable[[], object], variables: Context | None) -> None:
         """The first body; it sees these context variables, or those of here."""
-        self._live.append(self._strand(body, None, variables))
+        self._live[self._strand(body, None, variables)] = None
 
     @property
     def over(self) -> bool:
@@ -54,7 +54,7 @@ class Strands:
         self._driver = greenlet.getcurrent()
         self.paused = False
         for strand in list(self._live):
-            if strand in self._live and self._can_go_on(strand):
+            if self._can_go_on(strand) and strand in self._live:
                 self._switch(strand)
 
     def wait(self, node: int) -> bool:
@@ -79,8 +79,8 @@ class Strands:
         """Called in a body: run these beside each other; raises what one of them raises."""
         strand = self._current
         assert strand is not None, "only a running body starts others"
-        strand.children = [self._strand(body, strand, copy_context()) for body in bodies]
-        self._live += strand.children
+        strand.children = {self._strand(body, strand, copy_context()): None for body in bodies}
+        self._live |= strand.children
         while strand.children:
             self._driver.switch()
 
@@ -88,7 +88,7 @@ class Strands:
         """Unwind what is still on its way; what that raises is nobody's concern."""
         self._driver = greenlet.getcurrent()
         while self._live:
-            self._unwind(self._live.pop())
+            self._unwind(self._live.popitem()[0])
 
     # -- how
 
@@ -124,25 +124,26 @@ class Strands:
             self._ended(strand)
 
     def _ended(self, strand: Strand) -> None:
-        self._live.remove(strand)
+        del self._live[strand]
         parent = strand.parent
         if parent is None:
             self.error = strand.error
         elif strand.error is None:
-            parent.children.remove(strand)
+            del parent.children[strand]
         else:
-            siblings, parent.children = parent.children, []
+            siblings, parent.children = parent.children, {}
             for sibling in siblings:
-                if sibling in self._live:
-                    self._live.remove(sibling)
-                    self._unwind(sibling)
+                self._give_up(sibling)
             self._switch(parent, strand.error)
+
+    def _give_up(self, strand: Strand) -> None:
+        if strand in self._live:
+            del self._live[strand]
+            self._unwind(strand)
 
     def _unwind(self, strand: Strand) -> None:
         for child in strand.children:
-            if child in self._live:
-                self._live.remove(child)
-                self._unwind(child)
+            self._give_up(child)
         with suppress(Exception):  # also that another thread has begun it, and alone can end it
             strand.greenlet.parent = self._driver
             strand.greenlet.throw()

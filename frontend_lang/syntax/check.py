@@ -11,7 +11,8 @@ from ramet.laws import MAX_BRANCHES
 from ramet.nodes import SCORE_ATTRIBUTES, SELECT_ATTRIBUTES, TYPES, Role
 from ramet.syntax import tree
 from ramet.syntax.check_expressions import Expressions
-from ramet.syntax.check_settings import Settings, constant
+from ramet.syntax.check_settings import Settings
+from ramet.syntax.evaluate import constant
 from ramet.syntax.kinds import (
     ANY,
     Anything,

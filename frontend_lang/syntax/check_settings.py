@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ramet.domains import Domain, checked, one_of
-from ramet.errors import EvaluationError, ParameterError, Span, near_miss
-from ramet.limits import Limits
-from ramet.meter import Meter
+from ramet.errors import ParameterError, Span, near_miss
 from ramet.nodes import GEN_ATTRIBUTES, METHODS
 from ramet.params import SAMPLING_FIELDS, SEED, TEMPERATURE, SamplingParams
 from ramet.syntax import tree
 from ramet.syntax.check_expressions import Expressions
-from ramet.syntax.evaluate import Evaluator
+from ramet.syntax.evaluate import constant
 from ramet.syntax.kinds import ANY, Generated, Kind, Names, Parsed
 from ramet.syntax.source import Source
 from ramet.syntax.tree import Expr, Setting
@@ -140,17 +138,6 @@ class Settings:
                 self._wrong(span, f"the option {option[:40]!r} is there twice")
             else:
                 seen.add(option)
-
-
-def constant(expr: Expr) -> tuple[object] | None:
-    """The value of an expression without names and functions, in a tuple; None for any other."""
-    allowed = (tree.Literal, tree.Template, tree.ListOf, tree.MapOf, tree.Signed)
-    if not all(isinstance(node, allowed) for node, _ in tree.walk(expr)):
-        return None
-    try:
-        return (Evaluator({}, Meter(Limits())).settled(expr),)
-    except EvaluationError:
-        return None
 
 
 def _keys(schema: Expr | None) -> frozenset[str]:

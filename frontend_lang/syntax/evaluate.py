@@ -10,6 +10,7 @@ from typing import Any
 from ramet.callsite import placed
 from ramet.errors import EvaluationError, Span, near_miss
 from ramet.expressions import Expression, Sum, Term
+from ramet.limits import Limits
 from ramet.meter import Meter
 from ramet.syntax import tree
 from ramet.syntax.functions import (
@@ -279,6 +280,17 @@ class Evaluator:
                 raise EvaluationError(str(refused), each.span) from None
             left = right
         return True
+
+
+def constant(expr: Expr) -> tuple[object] | None:
+    """The value of an expression without names and functions, in a tuple; None for any other."""
+    allowed = (tree.Literal, tree.Template, tree.ListOf, tree.MapOf, tree.Signed)
+    if not all(isinstance(node, allowed) for node, _ in tree.walk(expr)):
+        return None
+    try:
+        return (Evaluator({}, Meter(Limits())).settled(expr),)
+    except EvaluationError:
+        return None
 
 
 def joined(terms: Sequence[Term]) -> Term:

@@ -7,14 +7,13 @@ from typing import Any, TypeAlias
 
 from ramet.errors import LanguageError, near_miss
 from ramet.limits import Limits
-from ramet.meter import Meter
 from ramet.program import Program
 from ramet.state import State
 from ramet.syntax import tree
 from ramet.syntax.blocks import LIMITS, parse_source
 from ramet.syntax.bounds import Bound, bound_of
 from ramet.syntax.check import check
-from ramet.syntax.evaluate import Evaluator
+from ramet.syntax.evaluate import constant
 from ramet.syntax.execute import Frame, Programs, Unit
 from ramet.syntax.source import Source
 from ramet.syntax.tree import Module
@@ -112,13 +111,11 @@ def _body(program: tree.Program, programs: Programs) -> Callable[..., Any]:
 
 
 def _parameter(parameter: tree.Parameter) -> Parameter:
-    default = Parameter.empty
-    if parameter.default is not None:
-        default = Evaluator({}, Meter(Limits())).settled(parameter.default)
+    known = None if parameter.default is None else constant(parameter.default)
     return Parameter(
         parameter.name,
         Parameter.POSITIONAL_OR_KEYWORD,
-        default=default,
+        default=Parameter.empty if known is None else known[0],
         annotation=_ANNOTATIONS.get(parameter.type, Parameter.empty),
     )
 

@@ -65,7 +65,7 @@ def _outcome(
 
 
 def _take_over(run: Interpreter, context: Context, id: int, node: Node, outcome: Outcome) -> None:
-    """A limit holds for what was generated, whoever did it: a run's outcome is its own."""
+    """Go on as if this state had done it; its limits count what was generated, too."""
     run.meter.token(outcome.generated)
     run.opened(context).tokens[outcome.begun :] = outcome.tokens
     if outcome.text is not None:

@@ -11,9 +11,9 @@ from ramet.runtime.values import ScoreInfo
 def score(run: Interpreter, context: Context, id: int, node: Score) -> Process:
     """The text is tokenized with the text before it; what they share of the tokens is not scored.
 
-    A token in which both meet counts to the text, as in `select`.
+    A token in which both meet counts to the text, as in `select`. The values that the text refers
+    to are there: `once` has waited for them.
     """
-    yield from run.await_values(node.parts)
     continuation = run.spelled(node.parts)
     sequence = run.opened(context)
     before = run.encode(context, context.pending)
