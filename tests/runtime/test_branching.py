@@ -1,45 +1,22 @@
 """Scores, samples that go on as branches, keep and calls, on a model that can be worked out."""
 
 import math
-from typing import Any
 
 import pytest
 
 import ramet
 from ramet.passes import simplify
-from ramet.runtime import Engine, Finished
+from ramet.runtime import Engine
 from ramet.runtime.errors import Aborted, GenerationError, PromptError
-from ramet.runtime.run import Run
 from ramet.runtime.values import ScoreInfo
 from tests.runtime.conftest import ToyEngine, all_back
 from tests.runtime.legible import encoded, legible, legible_logits, letters
-
-
-def gen(name: str, count: int = 4, **fields: Any) -> Any:
-    return ramet.gen(name, max_tokens=count, ignore_eos=True, **fields)
+from tests.runtime.running import drive, gen, run
 
 
 @pytest.fixture(params=[4, 16])
 def engine(request: pytest.FixtureRequest, toy_engine: ToyEngine) -> Engine:
     return legible(toy_engine(block_size=request.param))
-
-
-def run(engine: Engine, program: Any, **arguments: Any) -> Finished:
-    """Run with an audit after every step; a run that waits for nothing fails."""
-    one = engine.start(program, arguments)
-    drive(engine, one)
-    assert all_back(engine.core)
-    return one.result()
-
-
-def drive(engine: Engine, one: Run) -> None:
-    idle = 0
-    while not one.done:
-        before = engine.stats().steps
-        engine.round([one])
-        engine.audit()
-        idle = 0 if engine.core.busy or engine.stats().steps > before else idle + 1
-        assert idle < 3, "the run waits for something that never comes"
 
 
 def logprob(engine: Engine, before: str, text: str) -> float:

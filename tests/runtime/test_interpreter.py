@@ -1,55 +1,22 @@
-"""What programs come to: states side by side, values, options scored, and when blocks go back.
+"""What programs come to: states side by side, values, and when blocks go back.
 
 Every text is held against the toy model without a cache: the text that a state shows, encoded
 anew, goes on as the model went on.
 """
 
-import itertools
-import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import ramet
 from ramet.nodes import Branch, Close, Fork, Open, Root, Text
-from ramet.runtime import Engine, EngineConfig, Finished
-from ramet.runtime.batch import Batch
+from ramet.runtime import Engine
 from ramet.runtime.result import FinishedState
 from ramet.runtime.sequence import Usage
-from ramet.runtime.tokenizer import Piece, Tokenizer
 from ramet.runtime.values import SelectInfo
-from tests.runtime import conftest
-from tests.runtime.conftest import ToyEngine, all_back, toy_logits, toy_model, toy_words
+from tests.runtime.conftest import ToyEngine, all_back, toy_model
 from tests.runtime.legible import encoded, legible, letters
-from tests.runtime.tokenizers import byte_level, smollm2
-
-
-def gen(name: str, count: int = 4, **fields: Any) -> Any:
-    return ramet.gen(name, max_tokens=count, ignore_eos=True, **fields)
-
-
-def run(engine: Engine, program: Any, **arguments: Any) -> Finished:
-    """Run with an audit after every step."""
-    one = engine.start(program, arguments)
-    while not one.done:
-        engine.round([one])
-        engine.audit()
-    assert all_back(engine.core)
-    return one.result()
-
-
-def batches(engine: Engine) -> list[Batch]:
-    """Every batch that is run from now on."""
-    seen: list[Batch] = []
-    inner = engine.core.runner.run
-
-    def watched(batch: Batch) -> Any:
-        seen.append(batch)
-        return inner(batch)
-
-    engine.core.runner.run = watched  # type: ignore[method-assign]
-    return seen
+from tests.runtime.running import batches, gen, run
 
 
 @pytest.fixture
@@ -529,181 +496,6 @@ def test_the_usage_of_a_run_is_what_the_model_did(engine: Engine) -> None:
     assert stats.tokens == toy_model(engine.core).tokens_run
     assert stats.tokens == usage.prompt_computed + usage.generated - generations
     assert usage.copied_blocks == stats.cache.copies
-
-
-# -- select
-
-
-OPTIONS = [" yes", " no", " perhaps", " y"]
-
-
-def brute_force(engine: Engine, context: str, option: str) -> list[float]:
-    """Log-probabilities of the option's tokens after the context, from the logits themselves."""
-    return conditional(encoded(engine, context), encoded(engine, context + option))
-
-
-def conditional(before: list[int], whole: list[int]) -> list[float]:
-    assert whole[: len(before)] == before, "no token lies across the boundary"
-    return [
-        float(toy_logits([(t, i) for i, t in enumerate(whole[:at])]).log_softmax(-1)[whole[at]])
-        for at in range(len(before), len(whole))
-    ]
-
-
-def alone(tokens: list[int]) -> list[float]:
-    return [0.0, *conditional(tokens[:1], tokens)]
-
-
-def mean(row: list[float]) -> float:
-    return sum(row) / len(row)
-
-
-METHODS: dict[str, Callable[[list[float], list[float]], float]] = {
-    "mean_logprob": lambda given, own: mean(given),
-    "sum_logprob": lambda given, own: sum(given),
-    "unconditional": lambda given, own: mean([a - b for a, b in zip(given, own, strict=True)]),
-}
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"block_size": 4, "prefill_chunk": 3}, {"step_tokens": 5}]
-)
-@pytest.mark.parametrize("by", [*METHODS, "greedy"])
-@pytest.mark.parametrize("context", ["Is it?", "A", "a longer context, over more than a block"])
-def test_select_against_brute_force(
-    toy_engine: ToyEngine, by: Any, context: str, settings: dict[str, int]
-) -> None:
-    @ramet.program
-    def choose(s: ramet.State) -> object:
-        s += context
-        s += ramet.select("x", OPTIONS, by=by)
-        s += gen("after")
-        return s["x"], s["after"]
-
-    engine = toy_engine(**settings)
-    finished = run(engine, choose)
-    info = finished.info("x")
-    assert isinstance(info, SelectInfo)
-
-    given = {option: brute_force(engine, context, option) for option in OPTIONS}
-    own = {option: alone(encoded(engine, option)) for option in OPTIONS}
-    for option in OPTIONS:
-        assert info.logprobs[option] == pytest.approx(given[option], abs=1e-4)
-        assert list(info.tokens[option]) == encoded(engine, option)
-    if by == "greedy":
-        best = greedy(given)
-    else:
-        scores = {option: METHODS[by](given[option], own[option]) for option in OPTIONS}
-        assert info.scores == pytest.approx(scores, abs=1e-4)
-        best = max(OPTIONS, key=scores.__getitem__)
-        total = sum(math.exp(score) for score in scores.values())
-        assert info.probs[best] == pytest.approx(math.exp(scores[best]) / total, abs=1e-4)
-    chosen, after = finished.value
-    assert chosen == best
-    assert after == toy_words(engine.tokenizer, context + best, 4)
-    assert finished.text == context + best + after
-
-
-def greedy(given: dict[str, list[float]]) -> str:
-    left = list(given)
-    for at in range(max(map(len, given.values()))):
-        column = {o: given[o][at] if at < len(given[o]) else mean(given[o]) for o in left}
-        left = [option for option in left if column[option] == max(column.values())]
-    return left[0]
-
-
-def test_select_draws_by_its_scores(engine: Engine) -> None:
-    @ramet.program
-    def draw(s: ramet.State, seed: int) -> object:
-        s += "pick "
-        s += ramet.select("x", ["a", "b", "c"], temperature=1.0, seed=seed)
-        return s["x"], s["x"].probs
-
-    drawn = [run(engine, draw, seed=seed).value for seed in range(100)]
-    probs = drawn[0][1]
-    for option, prob in probs.items():
-        share = sum(value == option for value, _ in drawn) / 100
-        assert share == pytest.approx(prob, abs=4 * math.sqrt(prob * (1 - prob) / 100) + 0.01)
-    assert drawn == [run(engine, draw, seed=seed).value for seed in range(100)]
-
-
-def test_options_that_begin_alike_and_one_that_is_anothers_beginning(engine: Engine) -> None:
-    @ramet.program
-    def choose(s: ramet.State) -> object:
-        s += "Say "
-        s += ramet.select("x", ["ab", "abc", "abd"], by="sum_logprob")
-        return s["x"]
-
-    info = run(engine, choose).info("x")
-    assert isinstance(info, SelectInfo)
-    assert info.logprobs["abc"][:2] == pytest.approx(info.logprobs["ab"])
-    assert info.logprobs["abd"][:2] == pytest.approx(info.logprobs["ab"])
-    assert info.text == "ab"
-
-
-def test_one_option_is_certain(engine: Engine) -> None:
-    @ramet.program
-    def choose(s: ramet.State) -> object:
-        s += "Say "
-        s += ramet.select("x", ["only"])
-        return s["x"], s["x"].prob
-
-    assert run(engine, choose).value == ("only", 1.0)
-
-
-TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {"merging": byte_level, "smollm2": smollm2}
-
-
-@pytest.mark.parametrize("kind", TOKENIZERS)
-@pytest.mark.parametrize(
-    ("context", "options"),
-    [
-        ("The ", ["quick", "lazy"]),  # the space belongs to the options' first tokens
-        ("The", [" quick", " lazy"]),
-        ("The qui", ["ck brown", "et one", "ckest"]),
-        ("Give me", [" the", " three", " tips"]),
-        ("over the la", ["zy dog", "nd"]),
-    ],
-)
-def test_options_are_tokenized_together_with_the_text_before_them(
-    monkeypatch: pytest.MonkeyPatch, kind: str, context: str, options: list[str]
-) -> None:
-    """What is scored is each whole text's own tokens, from where the texts part."""
-    tokenizer = TOKENIZERS[kind]()
-    monkeypatch.setattr(conftest, "TOY_VOCAB", tokenizer.vocab_size)
-    engine = Engine.of(conftest.ToyModel(), tokenizer, EngineConfig(num_blocks=64))
-
-    @ramet.program
-    def choose(s: ramet.State) -> object:
-        s += "Fox. " + context
-        s += ramet.select("x", options, by="sum_logprob")
-        s += " end"
-        s += gen("after", 2)
-        return s["x"]
-
-    prompts: list[list[int]] = []
-    generate = engine.core.generate
-
-    def watched(sequence: Any, *args: Any, **kwargs: Any) -> Any:
-        prompts.append(list(sequence.tokens))
-        return generate(sequence, *args, **kwargs)
-
-    monkeypatch.setattr(engine.core, "generate", watched)
-    finished = run(engine, choose)
-    info = finished.info("x")
-    assert isinstance(info, SelectInfo)
-
-    ways = {option: encoded(engine, "Fox. " + context + option) for option in options}
-    plain = encoded(engine, "Fox. " + context)
-    rows = zip(plain, *(way[:-1] for way in ways.values()), strict=False)
-    shared = sum(1 for _ in itertools.takewhile(lambda row: len(set(row)) == 1, rows))
-    for option, way in ways.items():
-        assert list(info.tokens[option]) == way[shared:]
-        assert info.logprobs[option] == pytest.approx(conditional(way[:shared], way), abs=1e-3)
-    best = max(options, key=lambda option: sum(info.logprobs[option]))
-    assert finished.value == best
-    # What follows goes on from the very tokens that were scored.
-    assert prompts == [ways[best] + tokenizer.encode([Piece(" end")], start=False)]
 
 
 # -- randomness by place
