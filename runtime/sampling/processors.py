@@ -7,7 +7,7 @@ round the last elements of a chunk differently.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,22 +70,20 @@ def penalise_presence(logits: Tensor, rows: Rows) -> None:
 def keep_to_grammar(logits: Tensor, rows: Rows) -> None:
     """The grammar: only tokens that it allows. Where the text can end, a model that would rather
     leave the grammar ends it: the end of text gets the mass of all tokens that are ruled out. So
-    a greedy text is the free text as far as that obeys the grammar.
+    a greedy text is the free text as far as that obeys the grammar. Beams weigh both, so they are
+    no greedy rows here.
     """
     index = [i for i, row in enumerate(rows) if row.grammar is not None]
     if index:
         some, bound = take(logits, index), [rows[i] for i in index]
-        mask = _allowed(bound, logits.shape[-1])
-        allowed = torch.from_numpy(mask).to(logits.device)
-        wishes = [
-            (line, end, row.greedy, _wish(some[line], allowed[line], row))
-            for line, row in enumerate(bound)
-            if (end := _end(row)) is not None and mask[line, end]
-        ]
+        allowed = torch.from_numpy(_allowed(bound, logits.shape[-1])).to(logits.device)
+        greedy = _ends(some, allowed, bound, _is_greedy)
+        others = _ends(some, allowed, bound, lambda row: not _is_greedy(row))
+        peaks, masses = some.amax(-1), _masses(some, allowed, bound, others)
         some.masked_fill_(~allowed, _NEVER)
-        for line, end, greedy, wish in wishes:
-            if some[line, end] > _NEVER and not (greedy and wish <= some[line].amax()):
-                some[line, end] = wish
+        some[others] = masses
+        wishes = torch.where(peaks > some.amax(-1), peaks, _NEVER)
+        some[greedy] = torch.maximum(some[greedy], wishes[greedy.rows])
         _give(logits, index, some)
 
 
@@ -199,22 +197,45 @@ def _allowed(rows: Rows, size: int) -> NDArray[np.bool_]:
     return allowed
 
 
-def _end(row: SamplingRow) -> int | None:
-    """The end of text that stands for all of them."""
-    assert row.grammar is not None
-    return row.grammar.ends[0] if row.grammar.ends else None
+def _ends(
+    logits: Tensor, allowed: Tensor, rows: Rows, which: Callable[[SamplingRow], bool]
+) -> _Cells:
+    """The end of text that stands for all of them, in such rows as may draw it."""
+    ends = {
+        i: row.grammar.ends[0]
+        for i, row in enumerate(rows)
+        if row.grammar is not None and row.grammar.ends and which(row)
+    }
+    cells = _Cells(_index(logits, ends), _index(logits, ends.values()))
+    may = allowed[cells] & (logits[cells] > _NEVER)
+    return _Cells(cells.rows[may], cells.ids[may])
 
 
-def _wish(logits: Tensor, allowed: Tensor, row: SamplingRow) -> Tensor:
-    """How much the row wants to leave what is allowed, or to end [V] → []: a logit. Greedily it is
-    the largest of all; one that is allowed itself is no wish to leave.
+def _masses(logits: Tensor, allowed: Tensor, rows: Rows, ends: _Cells) -> Tensor:
+    """For each end [N] the logit that has the mass of it and of all that its row rules out, at the
+    row's temperature. By `log_softmax`: it does one row at a time, and `logsumexp` does not.
     """
-    if row.greedy:
-        return logits.amax()
-    end = _end(row)
-    outside = logits.masked_fill(allowed, _NEVER)
-    outside[end] = logits[end]
-    return (outside / row.params.temperature).logsumexp(-1) * row.params.temperature
+    index = ends.rows.tolist()
+    if not index:
+        return logits.new_empty(0)
+    outside = logits[ends.rows].masked_fill_(allowed[ends.rows], _NEVER)
+    outside[torch.arange(len(index), device=logits.device), ends.ids] = logits[ends]
+    temperatures = logits.new_tensor([_temperature(rows[i]) for i in index])
+    outside /= temperatures[:, None]
+    return (outside.amax(-1) - outside.log_softmax(-1).amax(-1)) * temperatures
+
+
+def _is_greedy(row: SamplingRow) -> bool:
+    """Whether the row takes the likeliest token only; a beam weighs several."""
+    return row.greedy and row.params.beams == 1
+
+
+def _temperature(row: SamplingRow) -> float:
+    return 1.0 if row.params.beams > 1 else row.params.temperature
+
+
+def _index(logits: Tensor, places: Collection[int]) -> Tensor:
+    return torch.tensor(list(places), device=logits.device, dtype=torch.long)
 
 
 def _least_of_nucleus(probabilities: Tensor, masses: Tensor) -> Tensor:

@@ -68,9 +68,10 @@ def test_a_row_gets_what_it_would_get_alone(grammars: GrammarCompiler) -> None:
     def rows() -> list[SamplingRow]:
         texts = [b"", b"a", b"ab", b"abc", b"abcd"]
         some = [row(begun(grammars, "[a-z]*", text), temperature=1.0) for text in texts]
+        some += [row(begun(grammars, "[a-z]*", b"a" * i), beams=i % 2 + 1) for i in range(6)]
         return [*some, row(None, temperature=1.0), row(None)]
 
-    logits = flat(1, 7)
+    logits = flat(1, 13)
     together = logits.clone()
     for process in PROCESSORS:
         process(together, rows())
@@ -114,6 +115,37 @@ def test_the_end_has_the_mass_of_all_that_is_outside(
     kept = logits.softmax(-1)[0]
     torch.testing.assert_close(kept[inside], free[inside])
     torch.testing.assert_close(kept[EOS], 1 - free[inside].sum())
+
+
+def test_a_beam_weighs_the_end_at_temperature_one(grammars: GrammarCompiler) -> None:
+    logits = flat(8).log_softmax(-1)
+    own = logits.clone()
+    inside = ids(b"0123456789")
+    keep_to_grammar(logits, [row(begun(grammars, "[0-9]+", b"4"), beams=4)])
+    assert torch.equal(logits[0, inside], own[0, inside])
+    outside = 1 - own[0, inside].exp().sum()
+    torch.testing.assert_close(logits[0, EOS], outside.log())
+
+
+def test_what_ties_with_the_best_outside_is_no_wish_to_leave(grammars: GrammarCompiler) -> None:
+    (one, dot, a) = ids(b"1.a")
+    logits = torch.zeros(1, VOCAB)
+    logits[0, one] = logits[0, dot] = logits[0, a] = 2.0
+    keep_to_grammar(logits, [row(begun(grammars, "[0-9]+", b"4"))])
+    assert logits[0].argmax() == one
+    assert logits[0, EOS] == 0
+
+
+def test_a_row_without_numbers_spoils_no_other(grammars: GrammarCompiler) -> None:
+    for params in ({}, {"temperature": 1.0}, {"beams": 2}):
+        logits = flat(9, 3)
+        logits[1] = math.nan
+        alone = logits[2:].clone()
+        rows = [row(begun(grammars, "[a-z]*", b"a" * i), **params) for i in range(3)]
+        keep_to_grammar(alone, [row(begun(grammars, "[a-z]*", b"aa"), **params)])
+        keep_to_grammar(logits, rows)
+        assert torch.equal(logits[2:], alone)
+        assert left(logits[0]) == left(logits[2])
 
 
 @pytest.mark.parametrize("params", [{"ignore_eos": True}, {"min_tokens": 4}])
