@@ -13,6 +13,6 @@ the block tables, once; then every layer writes its keys and values and attends 
 """
 
 from ramet.kernels.backend import Backend, backend_for
-from ramet.kernels.layout import KVCache, KVLayout, Step
+from ramet.kernels.layout import KVCache, KVLayout, Step, Tree
 
-__all__ = ["Backend", "KVCache", "KVLayout", "Step", "backend_for"]
+__all__ = ["Backend", "KVCache", "KVLayout", "Step", "Tree", "backend_for"]

@@ -1,10 +1,12 @@
 """Where keys and values lie, and what a backend is told about a step. Shapes, no arithmetic."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _CPU = torch.device("cpu")
@@ -65,6 +67,24 @@ def _zeros(shape: tuple[int, ...], layout: KVLayout) -> Tensor:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """The last `R` query tokens of a sequence, where they are continuations beside each other.
+
+    In the block table they lie one after the other behind the context before them, all of which
+    each of them sees. Of each other they see what `ancestors` says. A token's position is the
+    length of that context and the number of its ancestors.
+    """
+
+    sequence: int
+    ancestors: NDArray[np.bool_]  # [R, R] token i sees token j: itself, and none that comes later
+
+    @property
+    def depths(self) -> NDArray[np.int64]:
+        """Position of each token behind the context [R], from 0."""
+        return self.ancestors.sum(1) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One varlen batch over `S` sequences and `T` query tokens; integer tensors on the CPU."""
@@ -73,6 +93,7 @@ class Step:
     contexts: Tensor  # [S] int64; tokens in context at the last query token, that one included
     block_tables: Tensor  # [S, M] int64; unused entries are -1 and never read
     slots: Tensor  # [T] int64; where a token's key and value go, -1 where they already are
+    trees: Sequence[Tree] = ()  # of sequences whose last tokens form one; of each at most one
 
     @property
     def tokens(self) -> int:

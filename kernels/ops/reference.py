@@ -5,6 +5,9 @@ For query token t at position p of a sequence whose keys and values are k_0 … 
     out_t = softmax(scale · q_t · [k_j for max(0, p − window + 1) ≤ j ≤ p]) · [v_j]
 
 (PagedAttention, arXiv 2309.06180, section 4.1: k_j lies in block `table[j // block_size]`.)
+
+A token of a tree sees, of the tree, only its ancestors and itself (the tree attention of SpecInfer,
+arXiv 2305.09781, section 4.2); p is then its position, not its place in the table.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ramet.kernels.layout import KVCache, Step
+from ramet.kernels.layout import KVCache, Step, Tree
 
 
 class ReferenceBackend:
@@ -41,14 +44,13 @@ class ReferenceBackend:
         softcap: float | None = None,
     ) -> Tensor:
         out = torch.empty_like(query)
+        trees = {tree.sequence: tree for tree in plan.trees}
         for sequence, context in enumerate(plan.contexts.tolist()):
             first, last = plan.query_starts[sequence : sequence + 2].tolist()
             key, value = self._read(plan.block_tables[sequence], layer, context)
             for row in range(first, last):
-                position = context - (last - row)
-                begin = 0 if window is None else max(0, position - window + 1)
-                seen = slice(begin, position + 1)
-                out[row] = _attend_one(query[row], key[:, seen], value[:, seen], scale, softcap)
+                path = seen(context, last - row, window, trees.get(sequence))
+                out[row] = _attend_one(query[row], key[:, path], value[:, path], scale, softcap)
         return out
 
     def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
@@ -64,6 +66,22 @@ class ReferenceBackend:
         size = self.cache.layout.block_size
         slots = torch.tensor([int(table[j // size]) * size + j % size for j in range(context)])
         return self.cache.data[layer, 0][:, slots], self.cache.data[layer, 1][:, slots]
+
+
+def seen(context: int, left: int, window: int | None = None, tree: Tree | None = None) -> list[int]:
+    """Places in its table that a query token sees, in order of position.
+
+    Args:
+        context: tokens in context at the last query token.
+        left: query tokens of the sequence from this one on.
+        tree: that the last of them form.
+    """
+    place = context - left
+    path = list(range(place + 1))
+    if tree is not None and left <= len(tree.ancestors):
+        base = context - len(tree.ancestors)
+        path[base:] = (base + tree.ancestors[place - base].nonzero()[0]).tolist()
+    return path if window is None else path[-window:]
 
 
 def _attend_one(

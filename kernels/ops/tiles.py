@@ -2,7 +2,8 @@
 
 Knows positions and block tables, and makes index tensors; touches no key, value or query.
 
-An *item* is one sequence, or up to `MAX_ROWS` query tokens of one. A tile is a set of items with
+An *item* is one sequence, or up to `MAX_ROWS` query tokens of one; of a tree, an item of its own,
+which differs in its mask. A tile is a set of items with
 about as many query rows and about as much context each. Where many items begin with the same
 blocks, that *shared run* is named once for the tile and read once for all its rows: the prefix is
 one matrix product for the group (Hydragen, arXiv 2402.05099, section 3.1), and since its scores lie
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ramet.kernels.layout import Step
+from ramet.kernels.layout import Step, Tree
 
 Ints = NDArray[np.int64]
 
@@ -30,17 +31,33 @@ MIN_SAVED = 512  # key reads that sharing a run must save before the run is shar
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Query rows `row … row + rows` of one sequence; the last sees `end` tokens of context."""
+    """Query rows `row … row + rows` of one sequence; the last is number `end` in its table."""
 
     sequence: int
     row: int
     rows: int
     end: int
+    tree: Tree | None = None  # that the rows belong to
+    base: int = 0  # then, tokens of the context before the tree
 
     @property
     def position(self) -> int:
-        """Position of the first query row."""
-        return self.end - self.rows
+        """Up to here, every query row sees all of the table."""
+        return self.end - self.rows if self.tree is None else self.base
+
+    def seen(self, keys: Ints, window: int | None) -> NDArray[np.bool_]:
+        """Which of the table's places `keys` [K] the rows of a tree see [rows, K]."""
+        assert self.tree is not None, "a chain sees all before it"
+        first = self.end - self.rows - self.base
+        size = len(self.tree.ancestors)
+        inside = np.clip(keys - self.base, 0, size - 1)
+        ancestors = self.tree.ancestors[first : first + self.rows]
+        seen = np.where(keys < self.base, True, ancestors[:, inside] & (keys < self.base + size))
+        if window is not None:
+            depths = self.tree.depths
+            positions = np.where(keys < self.base, keys, self.base + depths[inside])
+            seen &= positions > self.base + depths[first : first + self.rows, None] - window
+        return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +77,20 @@ def items(step: Step) -> list[Item]:
     """The batch as items, in row order."""
     starts: list[int] = step.query_starts.tolist()
     contexts: list[int] = step.contexts.tolist()
+    trees = {tree.sequence: tree for tree in step.trees}
     found: list[Item] = []
     for sequence, context in enumerate(contexts):
         first, last = starts[sequence], starts[sequence + 1]
+        tree = trees.get(sequence)
+        split = last if tree is None else last - len(tree.ancestors)
+        base = context - (last - split)
         most = max(1, min(MAX_ROWS, MAX_SCORES // context))
-        for row in range(first, last, most):
+        for row in range(first, split, most):
+            rows = min(most, split - row)
+            found.append(Item(sequence, row, rows, base - (split - row - rows)))
+        for row in range(split, last, most):
             rows = min(most, last - row)
-            found.append(Item(sequence, row, rows, context - (last - row - rows)))
+            found.append(Item(sequence, row, rows, context - (last - row - rows), tree, base))
     return found
 
 
@@ -172,7 +196,8 @@ class TileMaker:
         out = np.where(offset < count, first + offset, self.tokens)
         begin = np.full_like(end, run)
         if self.window is not None:
-            begin = np.maximum(0, end - count - self.window + 1)
+            first_seen = np.array([item.position for item in bucket])[:, None] - self.window + 1
+            begin = np.maximum(0, first_seen)
         keys = begin + np.arange(int((end - begin).max()))[None, :]
         table = self.tables[[item.sequence for item in bucket]]
         return Tile(
@@ -182,7 +207,7 @@ class TileMaker:
             out=torch.from_numpy(out.reshape(-1)),
             shared=self._head_rows(self._slots(table[:1], np.arange(run)[None, :], run)),
             own=self._head_rows(self._slots(table, keys, end)),
-            mask=self._mask(keys, query - first + end - count),
+            mask=self._mask(bucket, keys, query - first + end - count),
         )
 
     def _slots(self, table: Ints, keys: Ints, end: Ints | int) -> Ints:
@@ -195,11 +220,14 @@ class TileMaker:
         heads = np.arange(self.kv_heads)[:, None] * self.stride
         return torch.from_numpy((heads + slots.reshape(1, -1)).reshape(-1))
 
-    def _mask(self, keys: Ints, position: Ints) -> Tensor | None:
-        """`keys` [s, K] against the query rows' positions [s, q]."""
-        seen = keys[:, None, :] <= position[:, :, None]
+    def _mask(self, bucket: Sequence[Item], keys: Ints, place: Ints) -> Tensor | None:
+        """`keys` [s, K] against the query rows' places in the table [s, q]."""
+        seen = keys[:, None, :] <= place[:, :, None]
         if self.window is not None:
-            seen &= keys[:, None, :] > position[:, :, None] - self.window
+            seen &= keys[:, None, :] > place[:, :, None] - self.window
+        for index, item in enumerate(bucket):
+            if item.tree is not None:
+                seen[index, : item.rows] = item.seen(keys[index], self.window)
         if seen.all():
             return None
         mask = torch.zeros(seen.shape, dtype=self.dtype)

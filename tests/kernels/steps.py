@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ramet.kernels import Backend, KVCache, KVLayout, Step
+from ramet.kernels import Backend, KVCache, KVLayout, Step, Tree
 from ramet.kernels.cpu import CpuBackend
 from ramet.kernels.reference import ReferenceBackend
 from ramet.kernels.tiles import Tile
@@ -32,6 +32,7 @@ class Case:
     layers: int = 2
     seed: int = 0
     sharpness: float = 1.0  # size of the scores
+    trees: float = 0.0  # part of the sequences whose last query tokens form a tree
 
 
 @dataclass
@@ -193,7 +194,26 @@ def _step(case: Case, tables: np.ndarray, rng: random.Random) -> Step:
         contexts=torch.tensor([context for context, _ in case.lengths], dtype=torch.int64),
         block_tables=torch.from_numpy(tables),
         slots=torch.tensor(slots, dtype=torch.int64),
+        trees=_trees(case, rng),
     )
+
+
+def _trees(case: Case, rng: random.Random) -> list[Tree]:
+    """Of all or some of a sequence's query tokens, which go on from any before them."""
+    return [
+        Tree(row, ancestors_of([rng.randrange(-1, i) for i in range(rng.randrange(1, count + 1))]))
+        for row, (_, count) in enumerate(case.lengths)
+        if rng.random() < case.trees
+    ]
+
+
+def ancestors_of(parents: Sequence[int]) -> np.ndarray:
+    seen = np.eye(len(parents), dtype=np.bool_)
+    for row, parent in enumerate(parents):
+        while parent >= 0:
+            seen[row, parent] = True
+            parent = parents[parent]
+    return seen
 
 
 def _filled(case: Case, step: Step) -> Tensor:

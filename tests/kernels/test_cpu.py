@@ -1,14 +1,15 @@
 """The CPU backend gives what the reference gives, whatever the batch."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ramet.kernels import KVCache, KVLayout, backend_for
+from ramet.kernels import KVCache, KVLayout, Tree, backend_for
 from ramet.kernels.cpu import CpuBackend
 from ramet.kernels.tiles import MAX_KEYS, MAX_ROWS
-from tests.kernels.steps import Case, world
+from tests.kernels.steps import Case, ancestors_of, world
 
 BLOCKS = (1, 3, 8, 16, 32)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -35,6 +36,7 @@ def random_case(seed: int, dtype: torch.dtype) -> Case:
         recomputed=rng.choice((0.0, 0.5, 1.0)),
         seed=seed,
         sharpness=rng.choice((0.3, 1.0, 4.0)),
+        trees=rng.choice((0.0, 0.3, 1.0)),
     )
 
 
@@ -61,6 +63,19 @@ def test_edges_of_blocks(block: int, window: int | None) -> None:
     lengths += [(context, context) for context in edges]
     lengths += [(context + more, more) for context in edges for more in (block - 1, block) if more]
     world(Case(lengths, block=block)).compare(window=window)
+
+
+@pytest.mark.parametrize("window", [None, 1, 7])
+def test_trees_on_a_shared_context(window: int | None) -> None:
+    """Larger than an item, too; the context's run is read once for all of them."""
+    made = world(Case([(700, 12), (690, 300), (720, 1)], shared=24))
+    rng = random.Random(0)
+    parents = [[rng.randrange(-1, row) for row in range(rows)] for rows in (7, 290)]
+    trees = [Tree(sequence, ancestors_of(each)) for sequence, each in enumerate(parents)]
+    made.step = replace(made.step, trees=trees)
+    made.compare(window=window)
+    if window is None:
+        assert max(tile.items for tile in made.tiles() if tile.shared.numel()) >= 2
 
 
 @pytest.mark.parametrize(("kv_heads", "groups"), [(1, 1), (1, 8), (4, 1), (3, 5)])

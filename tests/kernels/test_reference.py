@@ -1,11 +1,14 @@
 """The reference backend is attention as torch has it, on a cache read by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.kernels.steps import Case, World, world
+from ramet.kernels import Tree
+from tests.kernels.steps import Case, World, ancestors_of, world
 
 
 def by_torch(made: World, layer: int, sequence: int, window: int | None) -> Tensor:
@@ -36,6 +39,29 @@ def test_attention(kv_heads: int, groups: int, window: int | None) -> None:
     for layer, out in enumerate(made.run(made.reference, window=window)):
         expected = torch.cat([by_torch(made, layer, i, window) for i in range(len(lengths))])
         torch.testing.assert_close(out.double(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [None, 2, 100])
+def test_a_tree_is_its_paths(window: int | None) -> None:
+    """A token of a tree gets what it gets at the end of a sequence of its own, without the others:
+    here of the same keys and values, gathered by hand."""
+    parents = [-1, 0, 1, 0, -1, 4, 3]
+    made = world(Case([(5 + len(parents), len(parents))], block=4, dim=6, layers=1))
+    made.step = replace(made.step, trees=[Tree(0, ancestors_of(parents))])
+    (out,) = made.run(made.reference, window=window)
+    table = made.step.block_tables[0].tolist()
+    for row, parent in enumerate(parents):
+        places = [5 + row]
+        while parent >= 0:
+            places.insert(0, 5 + parent)
+            parent = parents[parent]
+        path = [*range(5), *places][-(window or 100) :]
+        slots = [table[place // 4] * 4 + place % 4 for place in path]
+        key, value = made.reference.cache.data[0][:, :, slots].double()
+        expected = F.scaled_dot_product_attention(
+            made.query[0, row].double()[:, None], key, value, scale=made.scale, enable_gqa=True
+        )
+        torch.testing.assert_close(out[row].double(), expected[:, 0], rtol=0, atol=1e-6)
 
 
 def test_softcap_bends_the_scores() -> None:

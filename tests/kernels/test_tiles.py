@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ramet.kernels import Step
+from ramet.kernels.reference import seen
 from ramet.kernels.tiles import (
     MAX_KEYS,
     MAX_ROWS,
@@ -61,7 +62,15 @@ def test_items_are_the_batch_in_order(seed: int) -> None:
         assert 1 <= item.rows <= MAX_ROWS
         after = last - item.row - item.rows
         assert item.end == int(step.contexts[item.sequence]) - after
-        assert item.position == item.end - item.rows
+        assert item.tree in step.trees or item.position == item.end - item.rows
+    for tree in step.trees:
+        last = int(step.query_starts[tree.sequence + 1])
+        rows = [item for item in batch if item.tree is tree]
+        assert sum(item.rows for item in rows) == len(tree.ancestors)
+        assert rows[-1].row + rows[-1].rows == last
+        assert {item.base for item in rows} == {
+            int(step.contexts[tree.sequence]) - len(tree.ancestors)
+        }
 
 
 # -- buckets
@@ -144,12 +153,12 @@ def test_every_row_sees_exactly_its_context(seed: int, window: int | None) -> No
 
 def seen_by_rows(case: Case, step: Step, window: int | None) -> list[list[int]]:
     rows: list[list[int]] = []
+    trees = {tree.sequence: tree for tree in step.trees}
     for sequence, (context, count) in enumerate(case.lengths):
         table = step.block_tables[sequence].tolist()
-        for place in range(context - count, context):
-            first = 0 if window is None else max(0, place - window + 1)
-            seen = range(first, place + 1)
-            rows.append(sorted(table[j // case.block] * case.block + j % case.block for j in seen))
+        for left in range(count, 0, -1):
+            path = seen(context, left, window, trees.get(sequence))
+            rows.append(sorted(table[j // case.block] * case.block + j % case.block for j in path))
     return rows
 
 
