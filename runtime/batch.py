@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from ramet.cache import Copy
-from ramet.runtime.sequence import Task
+from ramet.runtime.sequence import Task, TrieScoring
+from ramet.runtime.trie import Trie
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Tokens `start … start + count` of a task's sequence."""
+    """Tokens `start … start + count` of a task: its sequence's, and then the rows of its trie."""
 
     task: Task
     start: int
@@ -18,6 +19,19 @@ class Entry:
     @property
     def end(self) -> int:
         return self.start + self.count
+
+    @property
+    def trie(self) -> Trie | None:
+        """Whose rows are the last tokens."""
+        task = self.task
+        if isinstance(task, TrieScoring) and self.end > len(task.sequence.tokens):
+            return task.trie
+        return None
+
+    @property
+    def tokens(self) -> list[int]:
+        own = self.task.sequence.tokens[self.start : self.end]
+        return own if self.trie is None else own + self.trie.rows
 
     @property
     def outputs(self) -> int:

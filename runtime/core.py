@@ -31,14 +31,17 @@ from ramet.runtime.outputs import Outputs
 from ramet.runtime.runner import Runner, layout_of
 from ramet.runtime.sampling import SamplingRow
 from ramet.runtime.scheduler import Scheduler
-from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence, Task
+from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence, Task, TrieScoring
 from ramet.runtime.text import TextStream
 from ramet.runtime.tokenizer import Tokenizer
+from ramet.runtime.trie import Trie
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
 # More than tasks will ever arrive: what is only expected comes after everything that has arrived.
 LATER = 1 << 62
+# Every row has its logits: 256 rows of 50,000 tokens are 50 MB.
+MOST_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,41 @@ class EngineCore:
             start=start,
         )
         return self._submit(task)
+
+    def score_trie(
+        self, sequence: Sequence, trie: Trie, *, on_done: Callable[[Task], None]
+    ) -> TrieScoring:
+        """Log-probability of each edge of a trie behind an idle sequence, which stays as it is.
+
+        Reused is, besides what was cached, what each continuation would have run on its own. The
+        trie has at most `trie_rows` rows. An empty sequence will do; then the edges that follow
+        the context have none, that is 0.
+
+        Raises:
+            PromptError, ContextLengthError, CapacityError: as for `generate`.
+        """
+        length = len(sequence.tokens)
+        self._check_tokens([*sequence.tokens, *(token for _, token in trie.edges)])
+        if length + trie.depth > self.context:
+            raise ContextLengthError(length + trie.depth, self.context)
+        self._check_room(length + len(trie.rows))
+        task = TrieScoring(
+            id=next(self._ids),
+            sequence=sequence,
+            prompt=length + len(trie.rows),
+            on_done=on_done,
+            trie=trie,
+            logprobs=[0.0] * len(trie.edges),
+        )
+        apart = sum(length + len(path) - 1 for path in trie.paths.values())
+        task.usage.prompt_reused = apart - task.prompt
+        return self._submit(task)
+
+    def trie_rows(self, sequence: Sequence) -> int:
+        """Most rows that a trie behind this sequence can have: they run in one step."""
+        size = self.pool.block_size
+        room = (self.pool.num_blocks - 1) * size - len(sequence.tokens)
+        return max(0, min(MOST_ROWS, self.scheduler.step_tokens // 2, room))
 
     def expand(
         self,

@@ -31,8 +31,16 @@ from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import GenerationError
 from ramet.runtime.events import Event, TextDelta, ValueBound
 from ramet.runtime.sampling import SamplingRow, sample_key
-from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence as EngineSequence, Task
+from ramet.runtime.sequence import (
+    Expansion,
+    Generation,
+    Scoring,
+    Sequence as EngineSequence,
+    Task,
+    TrieScoring,
+)
 from ramet.runtime.tokenizer import Piece
+from ramet.runtime.trie import Trie
 from ramet.runtime.values import Info
 from ramet.runtime.works import Works
 
@@ -284,6 +292,10 @@ class Interpreter:
     def score(self, context: Context, sequence: EngineSequence, start: int) -> Scoring:
         """Score that sequence's tokens from `start` on."""
         return self.core.score(sequence, start, on_done=partial(self._ended, context))
+
+    def score_trie(self, context: Context, sequence: EngineSequence, trie: Trie) -> TrieScoring:
+        """Score a trie behind that sequence."""
+        return self.core.score_trie(sequence, trie, on_done=partial(self._ended, context))
 
     def expand(
         self,

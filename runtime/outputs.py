@@ -12,7 +12,7 @@ from ramet.errors import RametError
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.errors import Aborted, GenerationError
 from ramet.runtime.sampling import Draw, Sampler, SamplingRow, continuations
-from ramet.runtime.sequence import Expansion, Generation, Scoring, Task
+from ramet.runtime.sequence import Expansion, Generation, Scoring, Task, TrieScoring
 
 
 class Outputs:
@@ -36,6 +36,8 @@ class Outputs:
                 expanding += [(each, entry.task) for each in rows]
             elif isinstance(entry.task, Scoring):
                 self._score(entry.task, entry, logits[rows.start : rows.stop])
+            elif isinstance(entry.task, TrieScoring):
+                self._score_trie(entry.task, entry, logits[rows.start : rows.stop])
         if expanding:
             self._expand(expanding, logits)
         if drawing:
@@ -95,6 +97,19 @@ class Outputs:
                 targets = torch.tensor(task.sequence.tokens[first : first + len(logits)])
                 logprobs = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
                 task.accept(first, logprobs.tolist())
+        except Exception as error:
+            self._end(task, _failure(error))
+            return
+        if task.cursor == task.end:
+            self._end(task, None)
+
+    def _score_trie(self, task: TrieScoring, entry: Entry, logits: Tensor) -> None:
+        """One request's own exception boundary, too."""
+        try:
+            edges, rows, tokens = task.edges(entry.end - len(logits), entry.end)
+            if edges:
+                after = logits.logsumexp(-1)
+                task.accept(edges, (logits[rows, tokens] - after[rows]).tolist())
         except Exception as error:
             self._end(task, _failure(error))
             return

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ramet.kernels import KVCache, KVLayout, Step, backend_for
+from ramet.kernels import KVCache, KVLayout, Step, Tree, backend_for
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.models import Model, ModelShape, PagedAttention
 
@@ -31,11 +31,12 @@ class Runner:
             return torch.empty(0, self.model.shape.vocab)
         self.backend.copy_blocks(batch.copies)
         entries = [entry for entry in batch.entries if entry.count]
-        tokens, positions, rows = _inputs(entries)
-        step = _step(entries, positions, self.layout.block_size)
+        tokens, places, rows = _inputs(entries)
+        step = _step(entries, places, self.layout.block_size)
         attention = PagedAttention(self.backend, self.backend.plan(step))
+        positions = torch.from_numpy(_positions(places, step))
         return self.model.forward(
-            torch.from_numpy(tokens), torch.from_numpy(positions), attention, torch.from_numpy(rows)
+            torch.from_numpy(tokens), positions, attention, torch.from_numpy(rows)
         )
 
 
@@ -52,30 +53,44 @@ def layout_of(shape: ModelShape, num_blocks: int, block_size: int) -> KVLayout:
 
 
 def _inputs(entries: list[Entry]) -> tuple[Ints, Ints, Ints]:
-    """Tokens [T], their positions [T], and the rows [R] whose logits are wanted."""
-    tokens = [entry.task.sequence.tokens[entry.start : entry.end] for entry in entries]
+    """Tokens [T], their places in the tables [T], and the rows [R] whose logits are wanted."""
+    tokens = [entry.tokens for entry in entries]
     counts = np.array([entry.count for entry in entries])
     starts = np.array([entry.start for entry in entries])
     outputs = np.array([entry.outputs for entry in entries])
     ends = np.cumsum(counts)
-    positions = np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
+    places = np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
     last = np.cumsum(outputs)
     rows = np.arange(last[-1]) + np.repeat(ends - last, outputs)
-    return np.fromiter(chain.from_iterable(tokens), np.int64, int(ends[-1])), positions, rows
+    return np.fromiter(chain.from_iterable(tokens), np.int64, int(ends[-1])), places, rows
 
 
-def _step(entries: list[Entry], positions: Ints, block_size: int) -> Step:
+def _positions(places: Ints, step: Step) -> Ints:
+    """Positions [T]: the places, but in a tree, where tokens beside each other have the same."""
+    for tree in step.trees:
+        last = int(step.query_starts[tree.sequence + 1])
+        first = last - len(tree.ancestors)
+        places[first:last] = places[first] + tree.depths
+    return places
+
+
+def _step(entries: list[Entry], places: Ints, block_size: int) -> Step:
     tables = [entry.task.sequence.table for entry in entries]
     counts = np.array([entry.count for entry in entries])
     committed = np.repeat([table.length for table in tables], counts)
     blocks = _padded([table.blocks for table in tables])
     rows = np.repeat(np.arange(len(entries)), counts)
-    slots = blocks[rows, positions // block_size] * block_size + positions % block_size
+    slots = blocks[rows, places // block_size] * block_size + places % block_size
     return Step(
         query_starts=torch.from_numpy(np.concatenate(([0], np.cumsum(counts)))),
         contexts=torch.tensor([entry.end for entry in entries]),
         block_tables=torch.from_numpy(blocks),
-        slots=torch.from_numpy(np.where(positions < committed, -1, slots)),
+        slots=torch.from_numpy(np.where(places < committed, -1, slots)),
+        trees=[
+            Tree(index, entry.trie.ancestors)
+            for index, entry in enumerate(entries)
+            if entry.trie is not None
+        ],
     )
 
 

@@ -35,7 +35,7 @@ class Scheduler:
         self.running: list[Task] = []  # by arrival
         self.idle: dict[Sequence, None] = {}  # least recently used first
         self.expected: dict[Task, Expectation] = {}  # of waiting tasks, once it matters
-        self._step_tokens = step_tokens
+        self.step_tokens = step_tokens
         self._chunk = chunk or step_tokens
         self._max_sequences = max_sequences
         self._entries: dict[Task, Entry] = {}
@@ -77,7 +77,7 @@ class Scheduler:
     def crowded(self) -> bool:
         """Whether the next step may evict: it takes a block for each full one of tokens, and for
         each sequence the one begun and a copy."""
-        most = self._step_tokens // self.pool.block_size + 2 * self._max_sequences
+        most = self.step_tokens // self.pool.block_size + 2 * self._max_sequences
         return len(self.pool.free) < most
 
     # -- one step
@@ -88,7 +88,7 @@ class Scheduler:
         self._preempted = set()
         if self.waiting and self.crowded:
             self._expect_waiting()
-        budget = self._step_tokens
+        budget = self.step_tokens
         for task in self._by_need():
             if budget and task not in self._preempted:
                 budget -= self._run(task, budget)
@@ -126,7 +126,7 @@ class Scheduler:
 
     def _run(self, task: Task, budget: int) -> int:
         """Put the task into the step; how many tokens that takes, 0 if it lost its blocks."""
-        count = min(budget, self._chunk, task.end - task.cursor)
+        count = self._count(task, budget)
         table = task.sequence.table
         while True:
             try:
@@ -137,6 +137,13 @@ class Scheduler:
                 return 0
             self._entries[task] = Entry(task, task.cursor, count, tuple(copies))
             return count
+
+    def _count(self, task: Task, budget: int) -> int:
+        """How many tokens the task runs in this step: of those behind its sequence, all or none."""
+        behind = task.behind
+        own = task.end - behind - task.cursor
+        count = min(budget, self._chunk, own)
+        return own + behind if behind and count == own and own + behind <= budget else count
 
     def _make_room(self, task: Task) -> bool:
         """Take blocks from whoever needs them least; False if that is the task itself."""

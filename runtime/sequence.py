@@ -14,7 +14,9 @@ from ramet.errors import RametError
 from ramet.runtime.errors import SamplingError
 from ramet.runtime.sampling import Continuations, Draw, SamplingRow
 from ramet.runtime.text import TextStream
+from ramet.runtime.trie import Trie
 
+_NO_SCORE = "the model gave no score: its logits hold NaN or infinity"
 
 @dataclass(slots=True)
 class Usage:
@@ -76,6 +78,11 @@ class Task:
     def wanted(self) -> int:
         """First token whose logits are wanted."""
         raise NotImplementedError
+
+    @property
+    def behind(self) -> int:
+        """Tokens to run behind the sequence's own, all in one step; nothing of them stays."""
+        return 0
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -157,7 +164,7 @@ class Scoring(Task):
     def accept(self, first: int, logprobs: list[float]) -> None:
         """Take the scores of the tokens from `first` on; after a preemption some come again."""
         if any(map(math.isnan, logprobs)):
-            raise SamplingError("the model gave no score: its logits hold NaN or infinity")
+            raise SamplingError(_NO_SCORE)
         self.logprobs[first - self.start :] = logprobs
 
     @property
@@ -169,6 +176,49 @@ class Scoring(Task):
     @property
     def wanted(self) -> int:
         return self.start - 1 if self.start < len(self.sequence.tokens) else self.end
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class TrieScoring(Task):
+    """Log-probabilities of a trie's edges behind the sequence, which gets no longer by it.
+
+    Behind an empty sequence, the edges that follow the context have log-probability 0.
+    """
+
+    trie: Trie
+    logprobs: list[float] = field(default_factory=list)  # of each edge
+
+    def edges(self, start: int, stop: int) -> tuple[list[int], list[int], list[int]]:
+        """Edges that follow the tokens `start … stop` of the sequence and the rows behind it:
+        their numbers, the tokens that they follow, counted from `start`, and their own tokens."""
+        first = start - len(self.sequence.tokens)
+        after = range(first, stop - len(self.sequence.tokens))
+        found = [
+            (edge, row - first, token)
+            for (row, token), edge in self.trie.edges.items()
+            if row in after
+        ]
+        numbers, rows, tokens = map(list, zip(*found, strict=True)) if found else ([], [], [])
+        return numbers, rows, tokens
+
+    def accept(self, edges: list[int], logprobs: list[float]) -> None:
+        """Take the scores of these edges; after a preemption some come again."""
+        if any(map(math.isnan, logprobs)):
+            raise SamplingError(_NO_SCORE)
+        for edge, logprob in zip(edges, logprobs, strict=True):
+            self.logprobs[edge] = logprob
+
+    @property
+    def end(self) -> int:
+        return len(self.sequence.tokens) + self.behind
+
+    @property
+    def wanted(self) -> int:
+        return max(0, len(self.sequence.tokens) - 1)
+
+    @property
+    def behind(self) -> int:
+        return len(self.trie.rows)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from ramet.kernels.reference import seen
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore
 from ramet.runtime.engine import Engine
@@ -63,8 +64,9 @@ class ToyModel:
             places = backend.cache.data[0, 1, 0, slots, 0].int().tolist()
             for row in range(starts[index], starts[index + 1]):
                 if row in wanted:
-                    last = context - (starts[index + 1] - row)
-                    logits.append(toy_logits(list(zip(keys, places, strict=True))[: last + 1]))
+                    tree = next((tree for tree in step.trees if tree.sequence == index), None)
+                    path = seen(context, starts[index + 1] - row, tree=tree)
+                    logits.append(toy_logits([(keys[at], places[at]) for at in path]))
         return torch.stack(logits) if logits else torch.empty(0, TOY_VOCAB)
 
 

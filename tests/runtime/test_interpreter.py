@@ -387,7 +387,7 @@ def test_states_that_are_over_give_their_blocks_back_at_once(engine: Engine) -> 
         assert held[-2:] == [4, 0]
 
 
-def test_the_options_that_lost_go_back_at_once(engine: Engine) -> None:
+def test_options_hold_blocks_only_while_they_are_run(engine: Engine) -> None:
     @ramet.program
     def choose(s: ramet.State) -> None:
         s += "x" * 16
@@ -400,8 +400,10 @@ def test_the_options_that_lost_go_back_at_once(engine: Engine) -> None:
         engine.round([one])
         engine.audit()
         held.append(engine.stats().cache.held)
-    assert max(held) >= 7
-    assert held[6] == 4, "the context, and the option that was chosen"
+    assert held[:4] == [0, 1, 1, 4], "the context, scored and chosen; with the option, gone on from"
+    usage = one.result().usage
+    assert usage.prompt_computed == 16 + 3 * 39 + 40
+    assert usage.prompt_reused == 2 * 16 + 16, "as if each option had been a request"
 
 
 def test_a_run_that_ends_keeps_nothing(engine: Engine) -> None:
