@@ -245,6 +245,7 @@ class AsyncEngine:
 
     def _call(self, call: Callable[[], None]) -> None:
         self._calls.put(call)
+        self._engine.ring()
 
     # -- on the thread
 

@@ -46,7 +46,12 @@ class ForWork:
     """Wait until another state has done the same work."""
 
 
-Wait = ForTasks | ForValue | ForNodes | ForRest | ForWork
+@dataclass(frozen=True, slots=True)
+class ForGrammar:
+    """Wait until a type is compiled."""
+
+
+Wait = ForTasks | ForValue | ForNodes | ForRest | ForWork | ForGrammar
 Process = Generator[Wait, None, None]
 
 

@@ -168,7 +168,9 @@ class EngineCore:
             on_text=on_text,
             on_token=on_token,
         )
-        return self._submit(task)
+        self._submit(task)
+        self._outputs.begin(task)
+        return task
 
     def score(self, sequence: Sequence, start: int, *, on_done: Callable[[Task], None]) -> Scoring:
         """Log-probability of each of an idle sequence's tokens from `start` on, given those before.

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import Context, Token
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,8 @@ from ramet.state import State
 from ramet.verify import verify
 
 AnyProgram = Program[..., Any] | Graph
+
+_NAP = 0.05  # seconds
 
 
 class Engine:
@@ -75,6 +78,8 @@ class Engine:
         self._lock = threading.RLock()
         self._closed = False
         self._abandoned: deque[Run] = deque()
+        self._bell = threading.Event()
+        self.core.grammars.on_over = self._bell.set
         self._ready: deque[Run] = deque()
         self._token: Token[default.Runner] | None = None
 
@@ -204,7 +209,7 @@ class Engine:
             variables=variables,
             limits=self.config.limits,
             works=works,
-            on_ready=self._ready.append,
+            on_ready=partial(_is_ready, self._ready, self._bell),
         )
         self._ready.append(run)
         return run
@@ -219,12 +224,14 @@ class Engine:
         """Move on those of the runs that can go on, then run one step; give up all of them if
         stopped. Gives those that ended.
 
-        Takes time for the runs that can go on, and none for those that wait.
+        Takes time for the runs that can go on, and none for those that wait. Where all of them wait
+        for a type to be compiled, it sleeps until one is, or somebody rings.
 
         Args:
             active: runs of this engine, the longest under way first.
         """
         self._reap()
+        self.core.grammars.deliver()
         ended: list[Run] = []
         paused: list[Run] = []
         try:
@@ -235,6 +242,8 @@ class Engine:
                 paused += [run for run in ready if run.paused]
             if self.core.busy:
                 self.core.step()
+            elif self.core.grammars.awaited and not (ended or paused):
+                self._sleep()
             for run in paused:
                 run.wake()
         except BaseException:
@@ -242,6 +251,15 @@ class Engine:
                 run.abort()
             raise
         return ended
+
+    def ring(self) -> None:
+        """There is something to do: `round` sleeps no longer. From any thread."""
+        self._bell.set()
+
+    def _sleep(self) -> None:
+        """Until somebody rings; now and then runs are to be looked at that may be late."""
+        self._bell.wait(_NAP)
+        self._bell.clear()
 
     def _able(self, active: Collection[Run]) -> list[Run]:
         """Those of the runs that can go on. Others that can are left to whoever drives them."""
@@ -258,6 +276,7 @@ class Engine:
     def abandon(self, run: Run) -> None:
         """Nobody waits for this run any more; it is aborted before the next step. From anywhere."""
         self._abandoned.append(run)
+        self.ring()
 
     def _reap(self) -> None:
         while self._abandoned:
@@ -284,10 +303,12 @@ class Engine:
         self.core.audit()
 
     def close(self) -> None:
-        """Take no more work. Closing twice is fine."""
+        """Take no more work, and end the threads. Closing twice is fine."""
         self._closed = True
+        self.ring()
         with self._lock:
             self._reap()
+            self.core.grammars.close()
 
     def __enter__(self) -> Self:
         self._token = default.set_default(self)
@@ -346,6 +367,11 @@ class Stream(Iterator[Event]):
     def __del__(self) -> None:
         if hasattr(self, "_run") and not self._run.done:
             self._engine.abandon(self._run)
+
+
+def _is_ready(ready: deque[Run], bell: threading.Event, run: Run) -> None:
+    ready.append(run)
+    bell.set()
 
 
 def _filled(program: AnyProgram, arguments: Mapping[str, Any]) -> AnyProgram:

@@ -5,7 +5,7 @@ generator that yields what it waits for, so a waiting program costs an object an
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import GEN_RUNNING, getgeneratorstate
 
@@ -26,10 +26,20 @@ from ramet.nodes import (
     Step,
 )
 from ramet.runtime.chat import ChatFormat
-from ramet.runtime.context import Context, ForNodes, ForRest, ForTasks, ForValue, Process
+from ramet.runtime.context import (
+    Context,
+    ForGrammar,
+    ForNodes,
+    ForRest,
+    ForTasks,
+    ForValue,
+    Process,
+    Wait,
+)
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import GenerationError
 from ramet.runtime.events import Event, TextDelta, ValueBound
+from ramet.runtime.grammar import Grammar
 from ramet.runtime.sampling import SamplingRow, sample_key
 from ramet.runtime.sequence import (
     Expansion,
@@ -265,8 +275,28 @@ class Interpreter:
         owner.owned.discard(sequence)
         self.core.close(sequence)
 
+    def grammar(
+        self, context: Context, node: Gen | Sample
+    ) -> Generator[Wait, None, Grammar | None]:
+        """What a text of the node obeys, before its first token; None if it has no type. Waits
+        while the type is compiled, on another thread."""
+        if node.type is None:
+            return None
+        grammars = self.core.grammars
+        compilation = grammars.compile(node.type)
+        while not compilation.over:
+            with grammars.telling(compilation, partial(self.wake, context)):
+                yield ForGrammar()
+        return compilation.start()
+
     def generate(
-        self, context: Context, sequence: EngineSequence, id: int, node: Gen | Sample, sample: int
+        self,
+        context: Context,
+        sequence: EngineSequence,
+        id: int,
+        node: Gen | Sample,
+        sample: int,
+        grammar: Grammar | None,
     ) -> Generation:
         """Draw on that sequence, for sample number `sample` of the node."""
 
@@ -280,8 +310,13 @@ class Interpreter:
             on_done=partial(self._ended, context),
             on_text=tell if self._on_event is not None else None,
             on_token=self.meter.token,
-            grammar=None if node.type is None else self.core.grammars.start(node.type),
+            grammar=grammar,
         )
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody is told of events."""
+        return self._on_event is not None
 
     def tell_text(
         self, context: Context, id: int, node: Gen | Sample, text: str, sample: int

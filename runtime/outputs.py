@@ -4,6 +4,7 @@ Knows tasks and tensors, and neither blocks nor the scheduler. A task that fails
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -43,7 +44,16 @@ class Outputs:
         if drawing:
             self._draw(drawing, logits)
 
+    def begin(self, task: Generation) -> None:
+        """The task is there: it takes what needs no logits."""
+        self._attempt(task, task.go_on)
+
     def _draw(self, drawing: list[tuple[int, Generation]], logits: Tensor) -> None:
+        for _, task in drawing:
+            self._attempt(task, task.ends_here)
+        drawing = [(row, task) for row, task in drawing if not task.done]
+        if not drawing:
+            return
         rows: list[SamplingRow] = [task.row for _, task in drawing]
         positions = [len(task.sequence.tokens) for _, task in drawing]
         try:
@@ -56,15 +66,13 @@ class Outputs:
             return
         for (_, task), draw in zip(drawing, draws, strict=True):
             if not task.done:
-                self._accept(task, draw)
+                self._attempt(task, partial(_accept, task, draw))
 
-    def _accept(self, task: Generation, draw: Draw) -> None:
+    def _attempt(self, task: Generation, ends: Callable[[], bool]) -> None:
         """One request's own exception boundary. Its callback may end it, and others too."""
         failure = None
         try:
-            if draw.error is not None:
-                raise draw.error
-            if not task.accept(draw):
+            if not ends():
                 return
         except Exception as error:
             failure = _failure(error)
@@ -115,6 +123,12 @@ class Outputs:
             return
         if task.cursor == task.end:
             self._end(task, None)
+
+
+def _accept(task: Generation, draw: Draw) -> bool:
+    if draw.error is not None:
+        raise draw.error
+    return task.accept(draw)
 
 
 def _failure(error: Exception) -> RametError:

@@ -18,6 +18,7 @@ from ramet.runtime.trie import Trie
 
 _NO_SCORE = "the model gave no score: its logits hold NaN or infinity"
 
+
 @dataclass(slots=True)
 class Usage:
     """What was computed and what was not."""
@@ -25,6 +26,7 @@ class Usage:
     prompt_computed: int = 0  # prompt tokens run through the model, again after a preemption too
     prompt_reused: int = 0  # prompt tokens whose keys and values were there already
     generated: int = 0
+    forced: int = 0  # of those generated, the ones that a grammar left no choice for
     copied_blocks: int = 0  # copies on write
     preemptions: int = 0
 
@@ -32,6 +34,7 @@ class Usage:
         self.prompt_computed += other.prompt_computed
         self.prompt_reused += other.prompt_reused
         self.generated += other.generated
+        self.forced += other.forced
         self.copied_blocks += other.copied_blocks
         self.preemptions += other.preemptions
 
@@ -110,7 +113,35 @@ class Generation(Task):
         return len(self.sequence.tokens) - 1
 
     def accept(self, draw: Draw) -> bool:
-        """Take the next token; True when that was the last one."""
+        """Take the next token, and those that its grammar forces; True when that was the last."""
+        return self._take(draw) or self.go_on()
+
+    def go_on(self) -> bool:
+        """Take the tokens that the grammar forces here; True when one of them was the last.
+
+        They are run together with the next one that is drawn. With log-probabilities asked for, or
+        tokens ruled out, each is drawn like any other.
+        """
+        grammar, params = self.row.grammar, self.row.params
+        if grammar is None:
+            return False
+        if params.logprobs is None and params.allowed_tokens is None:
+            while (token := grammar.forced()) is not None:
+                self.usage.forced += 1
+                if self._take(Draw(token)):
+                    return True
+                if self.done:  # by whoever was told of the text
+                    return False
+        grammar.look_ahead()
+        return False
+
+    def ends_here(self) -> bool:
+        """Whether it turns out, now that a token would be drawn, that the text can only end."""
+        grammar = self.row.grammar
+        return grammar is not None and grammar.finished and self._finish("grammar", len(self.drawn))
+
+    def _take(self, draw: Draw) -> bool:
+        """Take one token; True when it was the last."""
         params = self.row.params
         grammar = self.row.grammar
         if self.on_token is not None:
@@ -132,10 +163,11 @@ class Generation(Task):
             self.on_text(released)
         if self.text.stopped:
             return self._finish("stop", self.text.kept_tokens)
-        if grammar is not None and grammar.finished:
+        if grammar is not None and grammar.over:
             return self._finish("grammar", len(self.drawn))
         if len(self.drawn) >= self.limit:
-            return self._finish("length", len(self.drawn))
+            finished = grammar is not None and grammar.finished
+            return self._finish("grammar" if finished else "length", len(self.drawn))
         return False
 
     def _finish(self, reason: str, kept: int) -> bool:

@@ -1,16 +1,19 @@
-"""Types to grammars, each compiled once.
+"""Types to grammars, each compiled once, on a thread of its own.
 
 Compiling and every later step are bounded: what is too complex is refused within about a second,
-whatever the pattern. Knows no sequence and no sampling.
+whatever the pattern, and the thread is free again. Knows no sequence and no sampling.
 """
 
-from collections import OrderedDict
-from collections.abc import Collection
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 
 from llguidance import LLMatcher, LLParserLimits
 
-from ramet.runtime.errors import GrammarError
+from ramet.runtime.errors import EngineClosed, GrammarError
+from ramet.runtime.grammar.compilation import Compilation
 from ramet.runtime.grammar.source import engine_source, refuse
 from ramet.runtime.grammar.state import Grammar
 from ramet.runtime.grammar.vocabulary import Vocabulary
@@ -31,8 +34,9 @@ _LIMITS = LLParserLimits(
 class GrammarCompiler:
     """Compiles for one tokenizer and a model with `vocab_size` tokens, of which `eos` end a text.
 
-    Grammars are kept, the least recently used go first: at most `most` of them, with sources of
-    at most `most_bytes`.
+    Grammars are kept, and what was refused, too; the least recently used go first: at most `most`
+    of them, with sources of at most `most_bytes`. The threads begin with the first type, and end
+    with `close`.
     """
 
     def __init__(
@@ -49,22 +53,72 @@ class GrammarCompiler:
         self._eos = frozenset(eos)
         self._most = most
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[Type, Grammar] = OrderedDict()
+        self._kept: OrderedDict[Type, Compilation] = OrderedDict()
+        self._compiling = ThreadPoolExecutor(1, "ramet-grammar")
+        self._masking = ThreadPoolExecutor(1, "ramet-mask")
+        self._waiting: dict[Compilation, list[Callable[[], None]]] = {}
+        self._over: deque[Compilation] = deque()  # from the thread; not told yet
+        self.on_over: Callable[[], None] = lambda: None
+        """Called from the thread whenever a type is compiled, or refused."""
 
     def start(self, type: Type) -> Grammar:
-        """A text of this type, before its first token.
+        """A text of this type, before its first token. Waits until it is compiled; raises what
+        `Compilation.start` does."""
+        return self.compile(type).start()
 
-        Raises:
-            GrammarError: the pattern, schema or grammar is wrong, too complex, or allows no text
-                but the empty one; or the tokens of this model stand for no bytes.
-        """
+    def compile(self, type: Type) -> Compilation:
+        """The type, on its way to its grammar or there already. Raises `EngineClosed`."""
         kept = self._kept.get(type)
         if kept is None or kept.broken:
-            kept = self._kept[type] = self._compiled(type)
+            kept = self._kept[type] = self._begun(type)
             while len(self._kept) > 1 and self._too_many:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(type)
-        return kept.copy()
+        return kept
+
+    @contextmanager
+    def telling(self, compilation: Compilation, call: Callable[[], None]) -> Iterator[None]:
+        """While this is open, `deliver` makes the call as soon as the compilation is over."""
+        calls = self._waiting.setdefault(compilation, [])
+        calls.append(call)
+        try:
+            yield
+        finally:
+            calls.remove(call)
+            if not calls:
+                self._waiting.pop(compilation, None)
+
+    def deliver(self) -> None:
+        """Tell those who wait of the compilations that are over by now."""
+        while self._over:
+            for call in list(self._waiting.get(self._over.popleft(), ())):
+                call()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a compilation."""
+        return bool(self._waiting)
+
+    def close(self) -> None:
+        """End the threads. What nobody has begun to compile never will be. Twice is fine."""
+        self._compiling.shutdown(cancel_futures=True)
+        self._masking.shutdown()
+
+    # -- how
+
+    def _begun(self, type: Type) -> Compilation:
+        try:
+            made = self._compiling.submit(self._compiled, type)
+        except RuntimeError:
+            raise EngineClosed("the engine is closed") from None
+        compilation = Compilation(type, made)
+
+        def over(_: "Future[Grammar]") -> None:
+            self._over.append(compilation)
+            self.on_over()
+
+        made.add_done_callback(over)
+        return compilation
 
     @property
     def _too_many(self) -> bool:
@@ -86,4 +140,4 @@ class GrammarCompiler:
         )
         if matcher.is_error():
             refuse(type, matcher.get_error())
-        return Grammar(type, matcher, self._vocabulary).begun()
+        return Grammar(type, matcher, self._vocabulary, self._masking).begun()

@@ -1,5 +1,8 @@
 """How far one text has come in its grammar. Knows bytes and tokens; no logits, no batch."""
 
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Self
 
 import numpy as np
@@ -12,26 +15,52 @@ from ramet.runtime.grammar.source import TOO_COMPLEX, refuse
 from ramet.runtime.grammar.vocabulary import Vocabulary
 from ramet.types import Type
 
+Mask = NDArray[np.uint8]
+
 
 class Grammar:
     """The grammar of one text, after the tokens that it accepted.
 
-    Made by `GrammarCompiler.start`; a branch goes on with a `copy`. Copies share the engine's
-    lexer, which grows as they go: when one finds it too complex, the `origin` is `broken` and is
-    compiled anew for the next text.
+    Made by a `GrammarCompiler`; a branch goes on with a `copy`. Copies share the engine's lexer,
+    which grows as they go: when one finds it too complex, the `origin` is `broken` and is compiled
+    anew for the next text.
+
+    For one thread. A mask that is computed elsewhere (`look_ahead`) is waited for before anything
+    else touches the engine's state.
     """
 
-    __slots__ = ("_mask", "_matcher", "_origin", "_tokens", "_vocabulary", "broken", "type")
+    __slots__ = (
+        "_ahead",
+        "_at",
+        "_forced",
+        "_mask",
+        "_masking",
+        "_matcher",
+        "_origin",
+        "_tokens",
+        "_vocabulary",
+        "broken",
+        "type",
+    )
 
     def __init__(
-        self, type: Type, matcher: LLMatcher, vocabulary: Vocabulary, origin: Self | None = None
+        self,
+        type: Type,
+        matcher: LLMatcher,
+        vocabulary: Vocabulary,
+        masking: Executor,
+        origin: Self | None = None,
     ) -> None:
         self.type = type
         self.broken = False
         self._matcher = matcher
         self._vocabulary = vocabulary
+        self._masking = masking
         self._origin = origin or self
-        self._mask: NDArray[np.uint8] | None = None
+        self._mask: Mask | None = None
+        self._ahead: Future[Mask] | None = None
+        self._forced: Sequence[int] = ()  # a run of tokens without a choice, of which `_at` are
+        self._at = 0  # accepted; at its end it has to be found out whether there are more
         self._tokens = 0
 
     def begun(self) -> Self:
@@ -45,12 +74,15 @@ class Grammar:
         return self
 
     def copy(self) -> Self:
-        other = self.__class__(self.type, self._matcher.deep_copy(), self._vocabulary, self._origin)
+        other = self.__class__(
+            self.type, self._settled.deep_copy(), self._vocabulary, self._masking, self._origin
+        )
         other._mask = self._mask
+        other._forced, other._at = self._forced, self._at
         other._tokens = self._tokens
         return other
 
-    def mask(self) -> NDArray[np.uint8]:
+    def mask(self) -> Mask:
         """The tokens that may come next, packed as `Vocabulary` says [ceil(V / 8)]; not to be
         changed. Those that end the text are among them exactly when it `can_end`.
 
@@ -58,8 +90,24 @@ class Grammar:
             ConstraintError: there are none, or finding them is too complex.
         """
         if self._mask is None:
-            self._mask = self._next()
+            ahead, self._ahead = self._ahead, None
+            self._mask = self._next() if ahead is None else ahead.result()
         return self._mask
+
+    def look_ahead(self) -> None:
+        """Begin to compute the mask on another thread; `mask` waits for it, and raises for it."""
+        if self._mask is None and self._ahead is None:
+            with suppress(RuntimeError):  # a closed engine has no such thread
+                self._ahead = self._masking.submit(self._next)
+
+    def forced(self) -> int | None:
+        """The token that comes next whatever the model says; None if it has a say.
+
+        Where some bytes are certain, all their tokens are found together, as the tokenizer writes
+        them, but for the last ones if what follows may be written with those.
+        """
+        _ = self._settled
+        return self._force()
 
     def accept(self, token: int) -> None:
         """The token, of the mask and no end, belongs to the text now.
@@ -67,20 +115,30 @@ class Grammar:
         Raises:
             ConstraintError: no text of the grammar goes on with it, or finding out is too complex.
         """
+        matcher = self._settled
         self._mask = None
         self._tokens += 1
-        if not self._matcher.consume_tokens([token]):
-            raise self._stuck(self._matcher.get_error())
+        if self._at < len(self._forced) and self._forced[self._at] == token:
+            self._at += 1
+        else:
+            self._forced, self._at = (), 0
+        if not matcher.consume_tokens([token]):
+            raise self._stuck(matcher.get_error())
 
     @property
     def can_end(self) -> bool:
         """Whether the text is whole as it is."""
-        return self._matcher.is_accepting()
+        return self._settled.is_accepting()
+
+    @property
+    def over(self) -> bool:
+        """Whether the text can only end, as far as is known without a mask."""
+        return self._settled.is_stopped() and self.can_end
 
     @property
     def finished(self) -> bool:
         """Whether the text can only end. Raises `ConstraintError` as `mask` does."""
-        return not (self.mask() & ~self._vocabulary.ends).any()
+        return self.over or not (self.mask() & ~self._vocabulary.ends).any()
 
     @property
     def ends(self) -> list[int]:
@@ -98,14 +156,33 @@ class Grammar:
         tokens = self._vocabulary.engine.greedy_tokenize(text)
         return matcher.consume_tokens(tokens) and matcher.is_accepting()
 
-    def _next(self) -> NDArray[np.uint8]:
+    @property
+    def _settled(self) -> LLMatcher:
+        """The engine's state, which nobody else is using."""
+        if self._ahead is not None:
+            with suppress(ConstraintError):  # whoever asks for the mask gets one of their own
+                self._mask = self._ahead.result()
+            self._ahead = None
+        return self._matcher
+
+    def _force(self) -> int | None:
+        if self._at == len(self._forced):
+            found = self._matcher.compute_ff_tokens()
+            control = (at for at, t in enumerate(found) if not self._vocabulary.is_text(t))
+            self._forced, self._at = found[: next(control, len(found))], 0
+        return self._forced[self._at] if self._forced else None
+
+    def _next(self) -> Mask:
         """The engine's mask, but for control tokens, which a grammar can name."""
-        texts = self._vocabulary.texts
-        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        if self._matcher.is_error():
-            raise self._stuck(self._matcher.get_error())
+        forced = self._force()
+        if forced is not None:
+            return self._vocabulary.packed([forced])
+        matcher, texts = self._matcher, self._vocabulary.texts
+        bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        if matcher.is_error():
+            raise self._stuck(matcher.get_error())
         mask = bits[: len(texts)] & texts
-        if self.can_end:
+        if matcher.is_accepting():
             return mask | self._vocabulary.ends
         if not mask.any():
             raise self._stuck("")

@@ -32,9 +32,9 @@ class Vocabulary(TokenizerWrapper):
         control = tokenizer.control_ids | set(self.eos)
         self.special_token_ids = sorted(token for token in control if token < size)
         self.tokens = list(map(tokenizer.token_bytes, range(size)))
-        self.ends = self._packed(self.eos)
+        self.ends = self.packed(self.eos)
         named = [token for token, data in enumerate(self.tokens) if data]
-        self.texts = self._packed(sorted(set(named) - control))
+        self.texts = self.packed(sorted(set(named) - control))
         if not self.eos:
             self.tokens.append(b"")  # the engine needs an end; behind all tokens none can draw it
         self.eos_token_id = self.eos[0] if self.eos else size
@@ -50,7 +50,12 @@ class Vocabulary(TokenizerWrapper):
             return ids
         return self.engine.greedy_tokenize(s)
 
-    def _packed(self, tokens: list[int]) -> NDArray[np.uint8]:
+    def is_text(self, token: int) -> bool:
+        """Whether the token stands for some text."""
+        return token < self.size and bool(self.texts[token // 8] >> token % 8 & 1)
+
+    def packed(self, tokens: list[int]) -> NDArray[np.uint8]:
+        """The mask of these tokens [ceil(V / 8)]."""
         mask = np.zeros(self.size, np.bool_)
         mask[tokens] = True
         return np.packbits(mask, bitorder="little")

@@ -4,7 +4,7 @@ from collections.abc import Generator, Sequence
 
 from ramet.errors import shown
 from ramet.nodes import Gen, Sample
-from ramet.runtime.context import Context, ForTasks, Process
+from ramet.runtime.context import Context, ForTasks, Process, Wait
 from ramet.runtime.errors import GenerationError
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sequence import Generation, Sequence as EngineSequence
@@ -26,7 +26,8 @@ def gen(run: Interpreter, context: Context, id: int, node: Gen) -> Process:
         values = [typed(node, task) for _, task in drawn]
         run.bind(context, id, node.name, values, SamplesInfo(infos))
         return
-    task = run.generate(context, sequence, id, node, 0)
+    grammar = yield from run.grammar(context, node)
+    task = run.generate(context, sequence, id, node, 0, grammar)
     yield ForTasks((task,))
     run.settle(context, (task,))
     context.generated(task.text.text, task.text.leftover)
@@ -86,10 +87,14 @@ def _draws(
     id: int,
     node: Gen | Sample,
     count: int,
-) -> Generator[ForTasks, None, Sequence[tuple[EngineSequence, Generation]]]:
+) -> Generator[Wait, None, Sequence[tuple[EngineSequence, Generation]]]:
     """Samples side by side on forks of the sequence; the state itself appends nothing."""
+    grammar = yield from run.grammar(context, node)
     forks = [run.fork_sequence(context, sequence) for _ in range(count)]
-    tasks = tuple(run.generate(context, fork, id, node, i) for i, fork in enumerate(forks))
+    tasks = tuple(
+        run.generate(context, fork, id, node, i, None if grammar is None else grammar.copy())
+        for i, fork in enumerate(forks)
+    )
     yield ForTasks(tasks)
     run.settle(context, tasks)
     return list(zip(forks, tasks, strict=True))
