@@ -36,7 +36,7 @@ from ramet.nodes import (
     Text,
     kind_of,
 )
-from ramet.params import SEED, TEMPERATURE, SamplingParams
+from ramet.params import SEED, TEMPERATURE
 
 Law: TypeAlias = Callable[[Any, Ledger], str | None]
 
@@ -123,10 +123,6 @@ def name_is_identifier(node: Binding | Input, ledger: Ledger) -> str | None:
     if not node.name.isidentifier():
         return f"{shown(node.name)} is not a name: letters, digits and _, no digit first"
     return None
-
-
-def type_is_single(node: Gen, ledger: Ledger) -> str | None:
-    return no_beams_with_type(node.params, node.type)
 
 
 def options_are_distinct(node: Select, ledger: Ledger) -> str | None:
@@ -219,7 +215,7 @@ LAWS: dict[type[Node], tuple[Law, ...]] = {
     Text: (*_STEP, *_PARTS),
     Open: (*_STEP, role_is_known, no_role_is_open),
     Close: (*_STEP, role_is_known, its_role_is_open),
-    Gen: (*_STEP, name_is_identifier, type_is_single),
+    Gen: (*_STEP, name_is_identifier),
     Select: (
         *_STEP,
         name_is_identifier,
@@ -231,7 +227,7 @@ LAWS: dict[type[Node], tuple[Law, ...]] = {
     ),
     Score: (*_STEP, name_is_identifier, *_PARTS),
     Fork: (*_STEP, count_is_legal),
-    Sample: (*_STEP, name_is_identifier, type_is_single),
+    Sample: (*_STEP, name_is_identifier),
     Branch: (
         state_is_earlier,
         state_is_live,
@@ -277,13 +273,6 @@ def no_text(ref: Ref, ledger: Ledger) -> str | None:
         return f"the value of node {ref.node} is a list of {bound.params.n} samples, not a text"
     if ref.attribute is not None and ref.attribute not in SCALARS:
         return f"{ref.attribute} of node {ref.node} is neither a text nor a number"
-    return None
-
-
-def no_beams_with_type(params: SamplingParams, type: object) -> str | None:
-    """Why these cannot go together."""
-    if type is not None and params.beams > 1:
-        return "a beam search takes no type; leave one of them out"
     return None
 
 

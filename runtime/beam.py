@@ -12,7 +12,9 @@ Knows log-probabilities and token ids; no tensor, no sequence, no text. The rule
   log-probability and its present length, or, if that is "never" and the penalty over 0, the limit.
 * At the limit all continuations end.
 
-One thing differs: what has probability zero is no hypothesis, so there can be fewer than `beams`.
+Two things differ, and neither changes the result where transformers has one. What has probability
+zero, or ends before it is whole, is no hypothesis, so there can be fewer than `beams`. And the
+search is over as soon as no live beam can get among the `wanted` best, whatever follows.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,9 +39,13 @@ class Path:
 
     @property
     def tokens(self) -> list[int]:
+        return self.since(None)
+
+    def since(self, other: "Path | None") -> list[int]:
+        """The tokens behind another path that this one begins with; all of them for None."""
         found: list[int] = []
         path = self
-        while path.before is not None:
+        while path is not other and path.before is not None:
             found.append(path.token)
             path = path.before
         return found[::-1]
@@ -59,6 +65,9 @@ class BeamSearch:
     Args:
         beams: the width.
         limit: most tokens of a hypothesis.
+        wanted: how many of the best hypotheses matter; all `beams` where it is None.
+        rises: whether a token can raise a hypothesis's log-probability, as a bias can. Then no
+            live beam is ever out of the running.
     """
 
     def __init__(
@@ -66,19 +75,28 @@ class BeamSearch:
         beams: int,
         limit: int,
         *,
+        wanted: int | None = None,
         length_penalty: float = 1.0,
         early_stopping: bool | Literal["never"] = False,
+        rises: bool = False,
     ) -> None:
         self.beams = beams
         self.limit = limit
         self.length = 0  # of every live beam
-        self.live = [Path(None, 0, -1, 0.0, 0)]  # best first
+        self.root = Path(None, 0, -1, 0.0, 0)
+        self.live = [self.root]  # best first
         self.finished: list[Hypothesis] = []  # best first
+        self.cut: Hypothesis | None = None  # the best of those that ended before they were whole
+        self._wanted = beams if wanted is None else wanted
         self._penalty = length_penalty
         self._early = early_stopping
+        self._rises = rises
 
     def advance(
-        self, continuations: Sequence[Iterable[Continuation]], ends: Callable[[Path], bool]
+        self,
+        continuations: Sequence[Iterable[Continuation]],
+        ends: Callable[[Path], bool],
+        whole: Callable[[Path], bool] = lambda path: True,
     ) -> None:
         """One token more.
 
@@ -86,6 +104,7 @@ class BeamSearch:
             continuations: for each live beam, in their order, its likeliest next tokens, best
                 first. As many as there are beams and tokens that end are always enough.
             ends: whether a path ends here; asked for each candidate that counts, best first.
+            whole: whether a path that ends here is a hypothesis.
         """
         self.length += 1
         last = self.length == self.limit
@@ -100,13 +119,18 @@ class BeamSearch:
             elif len(live) < self.beams:
                 live.append(path)
         self.live = live
-        best = sorted([*self.finished, *ended], key=attrgetter("score"), reverse=True)
-        self.finished = best[: self.beams]
+        for each in ended:
+            if whole(each.path):
+                self.finished.append(each)
+            elif self.cut is None or each.score > self.cut.score:
+                self.cut = each
+        self.finished.sort(key=attrgetter("score"), reverse=True)
+        del self.finished[self.beams :]
 
     @property
     def done(self) -> bool:
         """Whether no live beam is left, or none can get among the finished ones."""
-        if not self.live:
+        if not self.live or self._settled(self._wanted - 1):
             return True
         if len(self.finished) < self.beams:
             return False
@@ -115,6 +139,23 @@ class BeamSearch:
         longest = self._early == "never" and self._penalty > 0
         best = self._score(self.live[0].total, self.limit if longest else self.length)
         return best <= self.finished[-1].score
+
+    def agreed(self, place: int) -> Path:
+        """The longest path with which the hypothesis that will have this place certainly begins;
+        the root where it is not certain that there will be one."""
+        ended = [each.path for each in self.finished[: place + 1]]
+        if len(ended) > place and (self.done or self._settled(place)):
+            return ended[-1]
+        if len(ended) > place or (place == 0 and self.live):
+            return _shared([*self.live, *ended])
+        return self.root
+
+    def _settled(self, place: int) -> bool:
+        """Whether no live beam can get to this place or above it, whatever follows."""
+        if self._rises or place >= len(self.finished):
+            return False
+        length = self.limit if self._penalty > 0 else self.length + 1
+        return self._score(self.live[0].total, length) <= self.finished[place].score
 
     def _ranked(self, continuations: Sequence[Iterable[Continuation]]) -> Iterator[Path]:
         """All candidates, best first, made as they are asked for."""
@@ -128,3 +169,12 @@ class BeamSearch:
 
     def _score(self, total: float, length: int) -> float:
         return total / length**self._penalty
+
+
+def _shared(paths: Iterable[Path]) -> Path:
+    """The longest path that all of them begin with."""
+    left = set(paths)
+    while len(left) > 1:
+        longest = max(path.length for path in left)
+        left = {(path.before or path) if path.length == longest else path for path in left}
+    return left.pop()

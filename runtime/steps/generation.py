@@ -2,15 +2,13 @@
 
 from collections.abc import Generator, Sequence
 
-from ramet.errors import shown
 from ramet.nodes import Gen, Sample
 from ramet.runtime.context import Context, ForTasks, Process, Wait
-from ramet.runtime.errors import GenerationError
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sequence import Generation, Sequence as EngineSequence
 from ramet.runtime.steps import beams
+from ramet.runtime.steps.typed import cut_short, value
 from ramet.runtime.values import GenInfo, SamplesInfo
-from ramet.types import value_of
 
 
 def gen(run: Interpreter, context: Context, id: int, node: Gen) -> Process:
@@ -53,31 +51,11 @@ def sample(run: Interpreter, context: Context, id: int, node: Sample) -> Process
 
 def typed(node: Gen | Sample, task: Generation) -> object:
     """The value of a generated text; `GenerationError` if it was cut before it was whole."""
-    text = task.text.text
+    text = task.text
     if not task.complete:
-        raise _cut(node, task)
-    try:
-        return value_of(node.type, text)
-    except ValueError as error:
-        raise GenerationError(f"gen {node.name}: {shown(text)} has no value: {error}") from error
-
-
-def _cut(node: Gen | Sample, task: Generation) -> GenerationError:
-    """What ended the text too early, and what to do about it."""
-    kind = "" if node.type is None else node.type.kind
-    if task.finish_reason == "stop":
-        stop = task.text.stopped_by
-        why = f"the stop {stop!r}" if stop is not None else "a stop token"
-        remedy = "leave that stop out"
-    elif len(task.drawn) < node.params.max_tokens:
-        why, remedy = "the end of the model's context", "shorten the prompt"
-    else:
-        why = f"max_tokens={node.params.max_tokens}"
-        remedy = "give it more"
-    text = shown(task.text.text)
-    return GenerationError(
-        f"gen {node.name}: {why} cut the text {text} before it was a whole {kind}; {remedy}"
-    )
+        drawn = len(task.drawn)
+        raise cut_short(node, text.text, task.finish_reason, text.stopped_by, drawn)
+    return value(node, text.text)
 
 
 def _draws(

@@ -36,8 +36,6 @@ WIZARD = cast("Role", "wizard")
 MODE = cast("Method", "sum_logprobs")
 SAMPLES = SamplingParams(n=2, temperature=1)
 
-BEAMS = SamplingParams(beams=2)
-BEAMS_AND_TYPE = "a beam search takes no type; leave one of them out"
 RELEASED = "it continues node {}, whose branch keep has released"
 KEPT: tuple[Node, ...] = (Fork(0, 2), Branch(1, 0), Keep(1, 2))
 
@@ -152,8 +150,6 @@ BROKEN: list[tuple[str, tuple[Node, ...], str]] = [
     ),
     ("count_is_legal", (Fork(0, 0),), "it makes 0 branches; a fork makes 1 to 4096"),
     ("count_is_legal", (Fork(0, 4_097),), "it makes 4097 branches; a fork makes 1 to 4096"),
-    ("type_is_single", (Gen(0, "a", BEAMS, Type("int")),), BEAMS_AND_TYPE),
-    ("type_is_single", (Sample(0, "a", BEAMS, Type("int")),), BEAMS_AND_TYPE),
     ("input_is_early", (Text(0, ("a",)), Input("a")), "inputs come right after the root"),
     ("input_is_single", (Input("a"), Input("a")), "there is an input 'a' already"),
     (

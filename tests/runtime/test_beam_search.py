@@ -3,7 +3,7 @@ and the company; what they leave; and that everything comes back."""
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,7 @@ import ramet
 from ramet.params import SamplingParams
 from ramet.runtime import Engine, Event, Finished, TextDelta, ValueBound
 from ramet.runtime.batch import Batch
-from ramet.runtime.beam import BeamSearch, Path
+from ramet.runtime.beam import BeamSearch
 from ramet.runtime.errors import CapacityError, SamplingError, StepError
 from ramet.runtime.tokenizer import Piece
 from ramet.runtime.values import GenInfo
@@ -107,14 +107,22 @@ def params_of(engine: Engine, **fields: Any) -> SamplingParams:
 
 
 def check(engine: Engine, done: Finished, text: str, params: SamplingParams) -> None:
-    """The hypotheses are the expected ones."""
-    wanted, found = expected(engine, text, params), info(done)
-    visible = [[t for t in tokens if t != TOY_EOS] for tokens, _ in wanted]
-    assert found.tokens == wanted[0].tokens
-    assert list(found.texts) == [engine.tokenizer.decode(each) for each in visible]
-    assert found.scores == pytest.approx([each.score for each in wanted], abs=1e-5)
-    assert (found.text, found.score) == (found.texts[0], found.scores[0])
-    assert done.text == text + found.text
+    """The best hypothesis is the expected one; with `n` as many as there are beams, all are."""
+    wanted, found = expected(engine, text, params), done.info("best")
+    ends = {TOY_EOS, *params.stop_tokens}
+    visible = [engine.tokenizer.decode([t for t in each if t not in ends]) for each, _ in wanted]
+    if isinstance(found, GenInfo):
+        assert found.tokens == wanted[0].tokens
+        assert found.text == found.texts[0] == visible[0]
+        assert found.score == found.scores[0] == pytest.approx(wanted[0].score, abs=1e-5)
+        assert list(found.scores) == sorted(found.scores, reverse=True)
+        assert done.text == text + found.text
+        return
+    infos: Any = found
+    assert infos.tokens == [each.tokens for each in wanted[: params.n]]
+    assert infos.text == visible[: params.n]
+    assert infos.score == pytest.approx([each.score for each in wanted[: params.n]], abs=1e-5)
+    assert params.n < params.beams or infos.scores[0] == tuple(infos.score)
 
 
 # -- what is found
@@ -152,14 +160,13 @@ FIELDS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("every", [False, True])
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
-def test_the_parameters(toy_engine: ToyEngine, fields: dict[str, Any]) -> None:
+def test_the_parameters(toy_engine: ToyEngine, fields: dict[str, Any], every: bool) -> None:
     engine = toy_engine(block_size=4)
     params = params_of(engine, **fields)
-    done = run(engine, search, text=PROMPT, params=params)
-    assert info(done).tokens == expected(engine, PROMPT, params)[0].tokens
-    wanted = [each.score for each in expected(engine, PROMPT, params)]
-    assert info(done).scores == pytest.approx(wanted, abs=1e-5)
+    params = params_of(engine, **fields, n=params.beams if every else 1)
+    check(engine, run(engine, search, text=PROMPT, params=params), PROMPT, params)
 
 
 def test_searches_and_others_in_one_batch(toy_engine: ToyEngine) -> None:
@@ -218,7 +225,7 @@ def test_penalties_count_each_beams_own_tokens(toy_engine: ToyEngine) -> None:
     wanted = plainly(logprobs, lambda tokens: False, params, 9).hypotheses
     found = info(run(engine, search, text=PROMPT, params=params))
     assert found.tokens == wanted[0].tokens
-    assert found.scores == pytest.approx([each.score for each in wanted], abs=1e-5)
+    assert found.score == pytest.approx(wanted[0].score, abs=1e-5)
 
 
 def test_log_probabilities_are_the_models_own(toy_engine: ToyEngine) -> None:
@@ -249,11 +256,11 @@ def test_a_stop_in_the_text_ends_a_hypothesis(
     toy_engine: ToyEngine, fields: dict[str, Any]
 ) -> None:
     engine = toy_engine(block_size=4)
-    params = params_of(engine, length_penalty=0.0, **fields)
+    params = params_of(engine, length_penalty=0.0, n=4, **fields)
     wanted = expected(engine, PROMPT, params_of(engine, length_penalty=0.0, stop=STOPS))
-    found = info(run(engine, search, text=PROMPT, params=params))
-    assert found.scores == pytest.approx([each.score for each in wanted], abs=1e-5)
-    for text, (tokens, _) in zip(found.texts, wanted, strict=True):
+    found: Any = run(engine, search, text=PROMPT, params=params).info("best")
+    assert found.score == pytest.approx([each.score for each in wanted], abs=1e-5)
+    for text, (tokens, _) in zip(found.text, wanted, strict=True):
         whole = engine.tokenizer.decode([token for token in tokens if token != TOY_EOS])
         cut = min([at for stop in STOPS if (at := whole.find(stop)) >= 0] or [99])
         assert text == whole[:cut]
@@ -378,11 +385,11 @@ def test_events(toy_engine: ToyEngine) -> None:
     while not one.done:
         engine.round([one])
     text = info(one.result()).text
-    delta, bound = events
-    assert isinstance(delta, TextDelta)
+    *deltas, bound = events
     assert isinstance(bound, ValueBound)
-    assert delta == TextDelta(delta.node, "best", "", text)
     assert (bound.name, bound.value) == ("best", text)
+    assert all(isinstance(each, TextDelta) and each.name == "best" for each in deltas)
+    assert "".join(each.text for each in deltas if isinstance(each, TextDelta)) == text
 
 
 # -- blocks
@@ -396,8 +403,8 @@ def test_w_writers_in_one_tail_make_one_copy_less(
     turns: list[int] = []  # forks that will write
     advance = BeamSearch.advance
 
-    def watched(self: BeamSearch, ways: Any, ends: Callable[[Path], bool]) -> None:
-        advance(self, ways, ends)
+    def watched(self: BeamSearch, *given: Any) -> None:
+        advance(self, *given)
         turns.append(len(self.live) - len({path.beam for path in self.live}))
 
     monkeypatch.setattr(BeamSearch, "advance", watched)
