@@ -19,8 +19,9 @@ from typing import Any
 
 from ramet.nodes import Gen, Sample
 from ramet.runtime.beam import BeamSearch, Hypothesis, Path
-from ramet.runtime.context import Context, ForTasks, Process
+from ramet.runtime.context import Context, ForTasks, Process, Wait
 from ramet.runtime.errors import ConstraintError, RametError, SamplingError
+from ramet.runtime.grammar import Grammar
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sampling import Continuations, Draw
 from ramet.runtime.sequence import Expansion, Sequence as EngineSequence, Usage
@@ -89,7 +90,7 @@ def search(
     id: int,
     node: Gen | Sample,
     count: int,
-) -> Generator[ForTasks, None, list[Found]]:
+) -> Generator[Wait, None, list[Found]]:
     """The best `count` hypotheses, best first; at least one, and fewer where there are no more.
 
     The sequence is the first beam and belongs to the search: it comes back as one of those found,
@@ -102,7 +103,8 @@ def search(
         GenerationError: every text was cut before it was whole.
         ConstraintError: no text of the type goes on.
     """
-    beams = _Beams(run, context, sequence, node, count)
+    grammar = yield from run.grammar(context, node)
+    beams = _Beams(run, context, sequence, node, count, grammar)
     told = [beams.telling() for _ in range(count if run.listening else 0)]
     while not beams.search.done:
         tasks = beams.expand()
@@ -125,6 +127,7 @@ class _Beams:
         sequence: EngineSequence,
         node: Gen | Sample,
         count: int,
+        grammar: Grammar | None,
     ) -> None:
         self._run, self._context, self._node = run, context, node
         core, params = run.core, node.params
@@ -140,7 +143,6 @@ class _Beams:
         self._prompt = len(sequence.tokens)
         self._eos = frozenset[int]() if params.ignore_eos else core.eos
         self._ends = self._eos | set(params.stop_tokens)
-        grammar = None if node.type is None else core.grammars.start(node.type)
         reading = Reading.begin(core.tokenizer, params, sequence.tokens, grammar)
         # Twice the beams where it is not known before which tokens end a hypothesis.
         self._width = (1 if reading is None else 2) * params.beams + len(self._ends)
