@@ -17,6 +17,7 @@ from ramet.nodes import (
     ListOf,
     MapOf,
     Node,
+    Object,
     Part,
     Ref,
     Result,
@@ -193,6 +194,8 @@ def _result_to(result: Result) -> object:
             return {"tuple": [_result_to(item) for item in items]}
         case MapOf(items):
             return {"map": {key: _result_to(item) for key, item in items}}
+        case Object():
+            return {"object": json.loads(result.json)}
         case _:
             return result
 
@@ -205,13 +208,27 @@ def _result_from(value: object, path: str, depth: int) -> Result:
     data = _object(value, path)
     if "ref" in data:
         return _ref_from(data, path)
-    if len(data) != 1 or (tag := next(iter(data))) not in ("text", "list", "tuple", "map"):
-        _refuse("a result is a constant, or an object with ref, text, list, tuple or map", path)
+    if len(data) != 1 or (tag := next(iter(data))) not in _TAGS:
+        _refuse(
+            "a result is a constant, or an object with ref, text, list, tuple, map or object", path
+        )
+    if tag == "object":
+        return Object(_json(data[tag], f"{path}.object"), data[tag])
     if tag == "text":
         return TextOf(_parts_from(data[tag], f"{path}.text"))
     if depth == 0:
         _refuse(f"it nests deeper than {MAX_RESULT_DEPTH}", path)
     return _items_from(tag, data[tag], f"{path}.{tag}", depth - 1)
+
+
+_TAGS = ("text", "list", "tuple", "map", "object")
+
+
+def _json(value: object, path: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        _refuse("a number is too large, or it nests too deeply", path)
 
 
 def _items_from(tag: str, value: object, path: str, depth: int) -> Result:

@@ -4,19 +4,20 @@ An expression is a description; nothing happens before a state takes it. Knows n
 graphs. A value of a run (`ramet.values`) is an expression, too.
 """
 
-import builtins
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
 from ramet.callsite import callsite
 from ramet.domains import Domain, checked
-from ramet.errors import AppendError, ParameterError, near_miss, shown
+from ramet.errors import AppendError, ParameterError, shown
+from ramet.hints import type_of
 from ramet.lazy import Lazy
 from ramet.nodes import Method, Role
 from ramet.params import SEED, TEMPERATURE, SamplingParams
-from ramet.types import PLAIN, Type, json_type
+from ramet.types import Type, choice_type, json_type
 
 P = ParamSpec("P")
 
@@ -96,13 +97,21 @@ class Turn(Expression):
 class _Keywords(SamplingParams):
     """What `gen` takes: how to draw, and what the text must be."""
 
-    type: builtins.type | str | None = None
+    type: Any = None  # no type checker can say yet that it takes a hint
     regex: str | None = None
     json_schema: Mapping[str, Any] | bool | str | None = None
     grammar: str | None = None
+    choices: Iterable[str] | None = None
 
 
-_TYPED = ("type", "regex", "json_schema", "grammar")
+_TYPED: dict[str, Callable[[Any], Type | None]] = {
+    "type": type_of,
+    "regex": partial(Type, "regex"),
+    "json_schema": json_type,
+    "grammar": partial(Type, "grammar"),
+    "choices": choice_type,
+}
+"""The keywords that say what the text must be, each with what makes a type of it."""
 
 
 def _takes_fields_of(
@@ -128,10 +137,12 @@ def gen(name: str, /, **fields: Any) -> Generation:
     """Draw tokens, append them, and bind them to the name.
 
     Args:
-        type: `int`, `float`, `bool` or `str`, or its name; the value arrives as that.
+        type: what the value arrives as: `int`, `float`, `bool`, a `Literal`, an `Enum`, a
+            dataclass, a pydantic model, `list[int]`, `Card | None`. `str` is any text.
         regex: the text must match this pattern as a whole.
         json_schema: the text is JSON of this schema, and the value arrives parsed.
         grammar: the text obeys this grammar, in Lark's notation.
+        choices: the text is one of these.
         fields: those of `SamplingParams`.
 
     Raises:
@@ -140,36 +151,16 @@ def gen(name: str, /, **fields: Any) -> Generation:
     typed = {name: fields.pop(name, None) for name in _TYPED}
     try:
         params = SamplingParams.from_dict(fields)
-        return Generation(_name(name, "gen"), params, _type_of(**typed))
+        return Generation(_name(name, "gen"), params, _type_of(typed))
     except ParameterError as error:
         raise error.at(callsite()) from None
 
 
-def _type_of(
-    type: builtins.type | str | None,
-    regex: str | None,
-    json_schema: Mapping[str, Any] | bool | str | None,
-    grammar: str | None,
-) -> Type | None:
-    given = {"type": type, "regex": regex, "json_schema": json_schema, "grammar": grammar}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise ParameterError(named[1], given[named[1]], f"gen takes one of {' and '.join(named)}")
-    if regex is not None:
-        return Type("regex", regex)
-    if json_schema is not None:
-        return json_type(json_schema)
-    if grammar is not None:
-        return Type("grammar", grammar)
-    spelled = type.__name__ if isinstance(type, builtins.type) else type
-    if spelled in (None, "str"):
-        return None
-    if spelled not in PLAIN:
-        hint = near_miss(spelled, (*PLAIN, "str"))
-        raise ParameterError(
-            "type", type, f"type must be one of {', '.join(PLAIN)}, str, not {shown(spelled)}{hint}"
-        )
-    return Type(spelled)
+def _type_of(typed: Mapping[str, Any]) -> Type | None:
+    given = [name for name, value in typed.items() if value is not None]
+    if len(given) > 1:
+        raise ParameterError(given[1], typed[given[1]], f"gen takes one of {' and '.join(given)}")
+    return _TYPED[given[0]](typed[given[0]]) if given else None
 
 
 def select(

@@ -18,6 +18,7 @@ from ramet.nodes import (
     ListOf,
     MapOf,
     Node,
+    Object,
     Open,
     Part,
     Ref,
@@ -45,6 +46,7 @@ __all__ = [
     "ListOf",
     "MapOf",
     "Node",
+    "Object",
     "Open",
     "Part",
     "Ref",
@@ -157,6 +159,8 @@ def resolve(result: Result, value: Callable[[Ref], object]) -> object:
             return tuple(resolve(item, value) for item in items)
         case MapOf(items):
             return {key: resolve(item, value) for key, item in items}
+        case Object():
+            return result.value
         case _:
             return result
 

@@ -233,5 +233,15 @@ class MapOf:
     items: "tuple[tuple[str, Result], ...]"
 
 
-Result: TypeAlias = bool | int | float | str | Ref | TextOf | ListOf | TupleOf | MapOf | None
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An instance of a class, as JSON; a run of the program itself returns the instance."""
+
+    json: str
+    value: object = field(compare=False, repr=False)
+
+
+Result: TypeAlias = (
+    bool | int | float | str | Ref | TextOf | ListOf | TupleOf | MapOf | Object | None
+)
 """What a program returns. None at the top means all variables of the root's chain."""

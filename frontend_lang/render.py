@@ -21,6 +21,7 @@ from ramet.nodes import (
     ListOf,
     MapOf,
     Node,
+    Object,
     Open,
     Part,
     Ref,
@@ -105,6 +106,8 @@ def render_result(result: Result) -> str:
             return f"({inner},)" if len(items) == 1 else f"({inner})"
         case MapOf(items):
             return f"{{{', '.join(f'{_plain(k)}: {render_result(v)}' for k, v in items)}}}"
+        case Object():
+            return result.json
         case _:
             return _plain(result)
 

@@ -1,12 +1,14 @@
 """What a program's body returned, turned into the result of a graph."""
 
-from collections.abc import Iterable
-from typing import Any, cast
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn, cast
 
 from ramet.errors import LanguageError, shown
-from ramet.expressions import Sum
-from ramet.nodes import ListOf, MapOf, Result, TextOf, TupleOf
+from ramet.expressions import Expression, Sum
+from ramet.nodes import ListOf, MapOf, Object, Result, TextOf, TupleOf
 from ramet.recorder import Recorder
+from ramet.spelling import plain
 from ramet.values import Gathered, Value, parts_for
 from ramet.verify import MAX_RESULT_DEPTH
 
@@ -35,11 +37,25 @@ def result_of(returned: object, recorder: Recorder, depth: int = MAX_RESULT_DEPT
         case dict():
             items = cast("dict[Any, Any]", returned)
             return MapOf(tuple(zip(map(_key, items), each(items.values()), strict=True)))
+        case Expression() | set() | frozenset() | bytes() | Iterator():
+            _refuse(cast("object", returned))
         case _:
-            raise LanguageError(
-                f"a program cannot return {shown(returned)}; it returns values, "
-                "constants, and lists, tuples and dictionaries of them"
-            )
+            return Object(_json(returned), returned)
+
+
+def _json(returned: object) -> str:
+    """What an instance of a class is in a graph."""
+    try:
+        return json.dumps(plain(returned), ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        _refuse(returned)
+
+
+def _refuse(returned: object) -> NoReturn:
+    raise LanguageError(
+        f"a program cannot return {shown(returned)}; it returns values, constants, instances "
+        "that JSON can hold, and lists, tuples and dictionaries of them"
+    ) from None
 
 
 def _key(key: object) -> str:

@@ -1,6 +1,7 @@
 """How a plain value stands in a text."""
 
 import json
+from typing import Any
 
 
 def spelled(value: object) -> str:
@@ -16,3 +17,14 @@ def spelled(value: object) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except TypeError as error:
         raise ValueError(str(error)) from None
+
+
+def plain(value: object) -> Any:
+    """What JSON makes of an instance: a model, a dataclass, a member of an enum, a date, a set.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    from ramet.adapters import plain  # it loads pydantic, which `import ramet` does not
+
+    return plain(value)

@@ -39,7 +39,7 @@ from ramet.nodes import (
     Text,
 )
 from ramet.recorder import Recorder
-from ramet.values import Gathered, Value, parts_for
+from ramet.values import Gathered, Value, known, parts_for
 
 
 class State:
@@ -68,6 +68,10 @@ class State:
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
+
+    def info(self, name: str) -> Any:
+        """What is known of a variable besides its value, as `prob` and `text`; waits for it."""
+        return known(self[name])
 
     def system(self) -> AbstractContextManager[None]:
         """`with s.system():` makes what is appended inside a turn of that role."""

@@ -13,10 +13,14 @@ from ramet.errors import AppendError, near_miss
 from ramet.expressions import Expression, Sum, Term, join
 from ramet.nodes import ATTRIBUTES, ATTRIBUTES_OF, SCALARS, Gen, Input, Part, Ref, Sample, Select
 from ramet.recorder import Recorder
+from ramet.types import Reader, Type
 
 
 class Value(Expression):
-    """What a node binds, or one of its `ATTRIBUTES`; those are lazy values themselves."""
+    """What a node binds, or one of its `ATTRIBUTES`; those are lazy values themselves.
+
+    An instance of a class has what its class declares; a field `text` comes before the attribute.
+    """
 
     __slots__ = ("_recorder", "_ref")
 
@@ -34,70 +38,32 @@ class Value(Expression):
         """The value itself."""
         if self._ref.attribute is None:
             return self._recorder.read(self._ref.node)
-        return getattr(self._recorder.info(self._ref.node), self._ref.attribute)
+        return getattr(known(self), self._ref.attribute)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         if self._ref.attribute is not None:
             return getattr(self.look(), name)
+        reader = _reader(self)
+        if reader is not None and (name in reader.fields or name not in ATTRIBUTES):
+            return getattr(self.look(), name)
         if name in ATTRIBUTES:
             return Value(self._recorder, Ref(self._ref.node, name))
         return super().__getattr__(name)
 
-    @property
-    def is_attribute(self) -> bool:
-        return self._ref.attribute is not None
-
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        """What can be asked of it without a look; nothing more of an attribute."""
-        bound = self._recorder.binds(self._ref.node)
-        return () if self.is_attribute else ATTRIBUTES_OF[type(bound)]
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the value is a text, which `+` joins to others without a look."""
-        match self._recorder.binds(self._ref.node):
-            case Gen(params=params, type=type):
-                plain = type is None and params.n == 1
-            case Sample(type=type):
-                plain = type is None
-            case Select():
-                plain = True
-            case Input(takes=takes):
-                plain = takes == "str"
-            case _:
-                plain = False
-        return (
-            plain if self._ref.attribute is None else self._ref.attribute == "text" and self.is_part
-        )
-
-    @property
-    def is_part(self) -> bool:
-        """Whether the value can be a part of a text."""
-        bound = self._recorder.binds(self._ref.node)
-        several = isinstance(bound, Gen) and bound.params.n > 1
-        return not several and self._ref.attribute in (None, *SCALARS)
-
     def __str__(self) -> str:
         """The value as a text; a typed one as it was generated."""
         value: object = self.look()
-        if self.is_part and not (self.is_attribute or self.is_text):
-            value = getattr(self._recorder.info(self._ref.node), "text", value)
+        if is_part(self) and not (is_attribute(self) or is_text(self)):
+            value = getattr(known(self), "text", value)
         return str(value)
 
     def __format__(self, spec: str) -> str:
         return format(self.look(), spec) if spec else str(self)
 
-    @property
-    def place(self) -> str:
-        """The node, and the attribute if it is one: how a value is shown without a look."""
-        attribute = self._ref.attribute
-        return str(self._ref.node) if attribute is None else f"{self._ref.node}.{attribute}"
-
     def __repr__(self) -> str:
-        return f"<value of node {self.place}>"
+        return f"<value of node {place(self)}>"
 
     def __add__(self, other: Any) -> Any:
         return super().__add__(other) if self._joins(other) else self.look() + _looked(other)
@@ -108,8 +74,77 @@ class Value(Expression):
     def _joins(self, other: Any) -> bool:
         """Whether `+` makes a text, which can wait."""
         if isinstance(other, Value):
-            return self.is_text or other.is_text
+            return is_text(self) or is_text(other)
         return isinstance(other, str | Expression)
+
+
+# What the language asks of a value. No methods: a class may have fields of these names.
+
+
+def is_attribute(value: Value) -> bool:
+    return value._ref.attribute is not None
+
+
+def attributes(value: Value) -> tuple[str, ...]:
+    """What can be asked of it without a look; nothing more of an attribute."""
+    bound = value._recorder.binds(value._ref.node)
+    return () if is_attribute(value) else ATTRIBUTES_OF[type(bound)]
+
+
+def is_text(value: Value) -> bool:
+    """Whether the value is a text, which `+` joins to others without a look."""
+    attribute = value._ref.attribute
+    if attribute is not None:
+        return attribute == "text" and is_part(value)
+    match value._recorder.binds(value._ref.node):
+        case Gen(params=params, type=type):
+            return (type is None or type.is_text) and params.n == 1
+        case Sample(type=type):
+            return type is None or type.is_text
+        case Select():
+            return True
+        case Input(takes=takes):
+            return takes == "str"
+        case _:
+            return False
+
+
+def is_part(value: Value) -> bool:
+    """Whether the value can be a part of a text."""
+    bound = value._recorder.binds(value._ref.node)
+    several = isinstance(bound, Gen) and bound.params.n > 1
+    return not several and value._ref.attribute in (None, *SCALARS)
+
+
+def place(value: Value) -> str:
+    """The node, and the attribute if it is one: how a value is shown without a look."""
+    attribute = value._ref.attribute
+    return str(value._ref.node) if attribute is None else f"{value._ref.node}.{attribute}"
+
+
+def known(value: Value) -> Any:
+    """All that is known of it, as a record; waits for it."""
+    return value._recorder.info(value._ref.node)
+
+
+def is_made(value: Value) -> bool:
+    """Whether it is an instance of a class, or a list of them."""
+    match value._recorder.binds(value._ref.node):
+        case Gen(type=Type(reader=reader)) | Sample(type=Type(reader=reader)):
+            return reader is not None and not is_attribute(value)
+        case _:
+            return False
+
+
+def _reader(value: Value) -> Reader | None:
+    """What makes it an instance of a class; None where it is none, or a list of them."""
+    match value._recorder.binds(value._ref.node):
+        case Gen(type=Type(reader=reader), params=params):
+            return reader if params.n == 1 else None
+        case Sample(type=Type(reader=reader)):
+            return reader
+        case _:
+            return None
 
 
 def _looked(value: Any) -> Any:
@@ -158,6 +193,10 @@ class Gathered:
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __getattr__(self, name: str) -> "Gathered":
+        if any(name in reader.fields for reader in map(_reader, self.values) if reader):
+            raise AttributeError(
+                f"{name!r} is a field of each: write [each.{name} for each in ...]"
+            )
         if name in ATTRIBUTES:
             return Gathered([getattr(value, name) for value in self.values])
         raise AttributeError(f"a list of values has no {name!r}{near_miss(name, ATTRIBUTES)}")
@@ -167,4 +206,4 @@ class Gathered:
         return str(list(self))
 
     def __repr__(self) -> str:
-        return f"<values of nodes {', '.join(value.place for value in self.values)}>"
+        return f"<values of nodes {', '.join(map(place, self.values))}>"

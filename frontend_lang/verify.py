@@ -7,7 +7,7 @@ from ramet.errors import Break, GraphError
 from ramet.graph import Graph
 from ramet.laws import LAWS, no_text, not_unicode, refs_of, texts_of, unbound
 from ramet.ledger import Ledger
-from ramet.nodes import ListOf, MapOf, Node, Ref, Result, TextOf, TupleOf, kind_of
+from ramet.nodes import ListOf, MapOf, Node, Object, Ref, Result, TextOf, TupleOf, kind_of
 
 MAX_RESULT_DEPTH = 32
 MAX_RESULT_BITS = 4_096
@@ -77,6 +77,8 @@ def _result_faults(ledger: Ledger, result: Result, depth: int) -> Iterator[tuple
                 yield "result_is_map", "a key is there twice"
             for _, item in items:
                 yield from _result_faults(ledger, item, depth - 1)
+        case Object(json=json):
+            yield from _named("result_is_unicode", not_unicode([json]))
         case _:
             yield from _named("result_is_json", _constant_break(result))
 

@@ -11,12 +11,13 @@ RametError                      (ramet.errors)
     ├── GenerationError         this request failed while running
     │   ├── SamplingError       no token can be drawn (NaN or infinite logits, all masked)
     │   ├── ConstraintError     no token obeys its grammar, or finding one is too complex
+    │   ├── InvalidValue        a whole text has no value, or its class refuses it
     │   ├── StepError           the forward pass of its step raised
     │   └── Aborted             it was cancelled
     └── EngineClosed            the engine was shut down
 """
 
-from ramet.errors import RametError
+from ramet.errors import RametError, shown
 
 
 class EngineError(RametError):
@@ -88,6 +89,19 @@ class ConstraintError(GenerationError):
         super().__init__(f"{grammar}: after {tokens} tokens the text cannot go on: {reason}")
         self.grammar = grammar
         self.tokens = tokens
+        self.reason = reason
+
+
+class InvalidValue(GenerationError):
+    """A whole text that has no value: a number that is too large, or what a class refuses.
+
+    `name` is the variable, `text` what the model wrote, `reason` what is wrong with it.
+    """
+
+    def __init__(self, name: str, text: str, reason: str) -> None:
+        super().__init__(f"gen {name}: {shown(text)} has no value: {reason}")
+        self.name = name
+        self.text = text
         self.reason = reason
 
 

@@ -24,6 +24,7 @@ _SOURCES = {
     "regex": 'regex(r"[a-z]+")',
     "json": 'json({"type": "object"})',
     "grammar": 'grammar(r"""start: ...""")',
+    "choice": 'choice(["yes", "no"])',
 }
 
 
@@ -90,7 +91,11 @@ class Settings:
         self._expressions.kind(kind.argument, names)
         if plain:
             self._wrong(kind.argument.span, f"the type {kind.name} takes nothing")
-        elif (found := constant(kind.argument)) is not None:
+        elif (found := constant(kind.argument)) is None:
+            return
+        elif kind.name == "choice":
+            self._options("choice", found[0], kind.argument)
+        else:
             self._source_of(kind, found[0], kind.argument.span)
 
     def _source_of(self, kind: tree.TypeOf, value: object, span: Span) -> None:
@@ -111,7 +116,7 @@ class Settings:
         self._expressions.kind(line.options, names)
         found = constant(line.options)
         if found is not None:
-            self._options(found[0], line.options)
+            self._options("select", found[0], line.options)
         for setting in line.settings:
             self._expressions.kind(setting.value, names)
             if setting.name not in _SELECT_SETTINGS:
@@ -120,12 +125,12 @@ class Settings:
             elif (value := constant(setting.value)) is not None:
                 self._in_domain(setting, value[0], _SELECT_SETTINGS[setting.name])
 
-    def _options(self, options: object, expr: Expr) -> None:
+    def _options(self, what: str, options: object, expr: Expr) -> None:
         if not isinstance(options, list):
-            self._wrong(expr.span, "select takes a list of options")
+            self._wrong(expr.span, f"{what} takes a list of options")
             return
         if not options:
-            self._wrong(expr.span, "select needs at least one option")
+            self._wrong(expr.span, f"{what} needs at least one option")
         spans = [each.span for each in expr.items] if isinstance(expr, tree.ListOf) else None
         seen: set[str] = set()
         for at, option in enumerate(options):

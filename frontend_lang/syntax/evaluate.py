@@ -28,7 +28,7 @@ from ramet.syntax.functions import (
 from ramet.syntax.operators import ARITHMETIC, COMPARE
 from ramet.syntax.scope import BranchOf, Group, Names, Row, looked, settled
 from ramet.syntax.tree import Expr
-from ramet.values import Value
+from ramet.values import Value, attributes, is_part, is_text
 
 
 class Evaluator:
@@ -96,7 +96,7 @@ class Evaluator:
         return value
 
     def _spelled(self, value: Any, span: Span) -> Term:
-        if isinstance(value, Value) and value.is_part:
+        if isinstance(value, Value) and is_part(value):
             return value
         if isinstance(value, Sum):
             return value
@@ -118,7 +118,7 @@ class Evaluator:
 
     def _of(self, value: Any, name: str, span: Span) -> Any:
         match value:
-            case Value() if name in value.attributes:
+            case Value() if name in attributes(value):
                 return getattr(value, name)
             case Value():
                 with placed(span):
@@ -317,7 +317,7 @@ def _is_lazy_row(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str | Sum) or (isinstance(value, Value) and value.is_text)
+    return isinstance(value, str | Sum) or (isinstance(value, Value) and is_text(value))
 
 
 def _terms(value: Any) -> Sequence[Term]:

@@ -19,7 +19,7 @@ from ramet.syntax.evaluate import Evaluator
 from ramet.syntax.functions import MAX_ITEMS
 from ramet.syntax.scope import BranchOf, Group, Names
 from ramet.syntax.tree import Block, Expr, Setting
-from ramet.types import Type, json_type
+from ramet.types import Type, choice_type, json_type
 
 Programs = Mapping[str, Program[..., Any]]
 
@@ -89,6 +89,8 @@ class Frame:
         try:
             if kind.name == "json":
                 return json_type(source)
+            if kind.name == "choice":
+                return choice_type(source)
             if not isinstance(source, str):
                 raise EvaluationError(f"{kind.name} takes a text", kind.argument.span)
             return Type(kind.name, source)  # pyright: ignore[reportArgumentType]

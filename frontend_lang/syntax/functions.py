@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ramet.spelling import spelled
+from ramet.spelling import plain, spelled
 
 MAX_TEXT = 1_000_000  # characters of a text
 MAX_ITEMS = 100_000  # items of a list
@@ -232,9 +232,16 @@ def _arg(pick: Callable[..., Any]) -> Callable[[object], int]:
 def majority(values: object) -> Any:
     """The value that is there most often; of several the one that came first."""
     found = some(values)
-    keys = [v if isinstance(v, str) else (json.dumps(v, sort_keys=True),) for v in found]
+    keys = [_key(value) for value in found]
     best, _ = Counter(keys).most_common(1)[0]
     return found[keys.index(best)]
+
+
+def _key(value: object) -> object:
+    """Equal for equal values; of an instance of a class, what JSON makes of it."""
+    if isinstance(value, str):
+        return value
+    return (json.dumps(value, sort_keys=True, default=plain),)
 
 
 def _any(values: object) -> bool:

@@ -8,9 +8,10 @@ from ramet.callsite import placed
 from ramet.errors import EvaluationError, Span
 from ramet.expressions import Expression
 from ramet.meter import Meter
+from ramet.spelling import plain
 from ramet.state import State
 from ramet.syntax.functions import Refused
-from ramet.values import Value
+from ramet.values import Value, is_attribute, is_made
 
 Names = dict[str, Any]
 
@@ -49,9 +50,12 @@ class Group:
 
 
 def looked(value: Value) -> Any:
-    """The value itself, after waiting for it; records in its attributes are maps."""
+    """The value itself, after waiting for it; records in its attributes are maps, and so are
+    instances of classes, which only a program in Python has."""
     found = value.look()
-    return _plain(found) if value.is_attribute else found
+    if is_attribute(value):
+        return _plain(found)
+    return plain(found) if is_made(value) else found
 
 
 def _plain(value: Any) -> Any:

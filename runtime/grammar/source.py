@@ -39,6 +39,8 @@ def engine_source(type: Type) -> str:
             return _listed("lark_grammar", type.source)
         case "json":
             return _schema(type)
+        case "choice":
+            return _choices(type)
         case _:
             return _pattern(PATTERNS[type.kind])
 
@@ -84,6 +86,12 @@ def _schema(type: Type) -> str:
         return _listed("json_schema", prepared({} if schema is True else schema))
     except RecursionError:
         refuse(type, "it is nested too deeply")
+
+
+def _choices(type: Type) -> str:
+    """One terminal of them all: as rules, 2,000 would be too many for the engine's parser."""
+    options = " | ".join(map(json.dumps, type.choices()))
+    return _listed("lark_grammar", f"start: CHOICE\nCHOICE: {options}")
 
 
 def _pattern(regex: str) -> str:

@@ -6,6 +6,7 @@ from functools import partial, wraps
 from ramet.nodes import Gen, Score, Select
 from ramet.runtime.context import Context, ForWork, Process
 from ramet.runtime.interpreter import Interpreter
+from ramet.runtime.steps.typed import value
 from ramet.runtime.works import Outcome, work_key
 
 Node = Gen | Select | Score
@@ -75,4 +76,12 @@ def _take_over(run: Interpreter, context: Context, id: int, node: Node, outcome:
         for sample, text in enumerate(texts):
             run.tell_text(context, id, node, str(text), sample)
     context.pending = list(outcome.pending)
-    run.bind(context, id, node.name, outcome.value, outcome.info)
+    run.bind(context, id, node.name, _value(node, outcome), outcome.info)
+
+
+def _value(node: Node, outcome: Outcome) -> object:
+    """A text is read anew: it may be of another class here, and a list is shared by nobody."""
+    if not isinstance(node, Gen) or node.type is None:
+        return outcome.value
+    texts = outcome.info.text
+    return [value(node, each) for each in texts] if isinstance(texts, list) else value(node, texts)

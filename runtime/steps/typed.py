@@ -2,16 +2,16 @@
 
 from ramet.errors import shown
 from ramet.nodes import Gen, Sample
-from ramet.runtime.errors import GenerationError
+from ramet.runtime.errors import GenerationError, InvalidValue
 from ramet.types import value_of
 
 
 def value(node: Gen | Sample, text: str) -> object:
-    """The value of a whole text; `GenerationError` if it has none."""
+    """The value of a whole text; `InvalidValue` if it has none."""
     try:
         return value_of(node.type, text)
     except ValueError as error:
-        raise GenerationError(f"gen {node.name}: {shown(text)} has no value: {error}") from error
+        raise InvalidValue(node.name, text, str(error)) from error
 
 
 def cut_short(

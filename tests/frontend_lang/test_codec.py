@@ -212,12 +212,13 @@ def document(nodes: str = NODE, rest: str = "") -> str:
         ),
         (
             document(rest=', "result": {"set": []}'),
-            "$.result: a result is a constant, or an object with ref, text, list, tuple or map",
+            "$.result: a result is a constant, "
+            "or an object with ref, text, list, tuple, map or object",
         ),
         (
             document(rest=', "result": {"map": {"a": {"list": [{}]}}}'),
             "$.result.map.a.list[0]: a result is a constant, "
-            "or an object with ref, text, list, tuple or map",
+            "or an object with ref, text, list, tuple, map or object",
         ),
         (document(rest=', "result": 1e400'), "$.result: a number is too large"),
         (

@@ -153,4 +153,4 @@ def test_every_field_has_its_sentence() -> None:
 def test_gen_takes_exactly_these_fields() -> None:
     name, *keywords = inspect.signature(gen).parameters
     assert name == "name"
-    assert keywords == [*SAMPLING_FIELDS, "type", "regex", "json_schema", "grammar"]
+    assert keywords == [*SAMPLING_FIELDS, "type", "regex", "json_schema", "grammar", "choices"]

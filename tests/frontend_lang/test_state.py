@@ -15,6 +15,7 @@ from ramet.errors import (
 from ramet.graph import Close, Gen, Graph, Node, Select, Text, variables
 from ramet.recorder import GraphRecorder
 from ramet.state import State
+from ramet.values import place
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_a_fork_shares_and_goes_its_own_way(recorder: GraphRecorder, s: State) -
     graph = recorder.graph("p")
     assert variables(graph, 11) == {"x": 2, "y": 7, "z": 11}
     assert variables(graph, 9) == {"x": 9}
-    assert [value.place for value in drafts["x"].values] == ["2", "9"]
+    assert [place(value) for value in drafts["x"].values] == ["2", "9"]
     assert len(drafts[1:]) == 1
     assert "y" not in s
     assert "y" in drafts[0]

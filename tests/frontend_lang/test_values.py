@@ -12,7 +12,7 @@ from ramet.graph import Gen, Text
 from ramet.nodes import Ref
 from ramet.recorder import GraphRecorder
 from ramet.state import State
-from ramet.values import Gathered, Value
+from ramet.values import Gathered, Value, place
 
 
 class Answers(GraphRecorder):
@@ -162,7 +162,7 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"^a Value has no 'uper'; did you mean 'upper'\?$"):
         _ = value.uper
     assert not hasattr(value, "_hidden")
-    assert copy(value).place == "1"
+    assert place(copy(value)) == "1"
 
 
 def test_a_value_of_another_run_is_refused() -> None:

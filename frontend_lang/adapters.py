@@ -1,0 +1,184 @@
+"""Python classes and type hints as JSON types, through pydantic: the schema, and the instance.
+
+Loaded only when a program uses such a type. What a schema cannot say, a validator of the class's
+own above all, is checked when the whole text is there.
+"""
+
+import dataclasses
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticErrorMixin
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import SchemaError, core_schema, to_jsonable_python
+
+from ramet.errors import ParameterError, shown
+from ramet.types import Type, json_type
+
+KEPT = 256
+"""Hints whose adapters are kept: to make one takes a millisecond or more."""
+
+
+def adapted(hint: object, allowed: str) -> Type:
+    """The JSON type of texts that pydantic reads as the hint says.
+
+    Raises:
+        ParameterError: pydantic can make no schema of it; `allowed` says what it may be.
+    """
+    try:
+        hash(hint)
+    except TypeError:
+        make = _made
+    else:
+        make = _kept
+    try:
+        return make(hint)
+    except ParameterError:
+        raise
+    except (PydanticErrorMixin, SchemaError, TypeError, NameError, RecursionError) as error:
+        named = getattr(hint, "__name__", None) if isinstance(hint, type) else shown(hint)
+        reason = str(error).strip().partition("\n")[0]
+        raise ParameterError(
+            "type", hint, f"type must be {allowed}, not {named}: {reason}"
+        ) from None
+
+
+def plain(value: object) -> Any:
+    """What JSON makes of an instance: dictionaries, lists, texts, numbers.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return to_jsonable_python(value, by_alias=True)
+    except Exception as error:  # also what a serializer of its own raises
+        raise ValueError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Reads what a hint says of a text."""
+
+    validate: Callable[[str], object]
+    fields: frozenset[str]
+
+    def read(self, text: str) -> object:
+        try:
+            return self.validate(text)
+        except ValidationError as error:
+            raise ValueError(_reasons(error)) from error
+        except Exception as error:  # what a validator of the class's own raises
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _reasons(error: ValidationError) -> str:
+    """Each with the place in the value: `age: Input should be less than 9`."""
+    found: list[str] = []
+    for each in error.errors(include_url=False, include_input=False):
+        place = ".".join(map(str, each["loc"]))
+        found.append(f"{place}: {each['msg']}" if place else each["msg"])
+    return "; ".join(found)
+
+
+def _made(hint: object) -> Type:
+    adapter = TypeAdapter[object](hint)
+    schema = adapter.json_schema(schema_generator=_Schema)
+    named = json_type(closed(schema, schema.get("$defs", {})))
+    return dataclasses.replace(named, reader=Instances(adapter.validate_json, _fields(hint)))
+
+
+_kept = lru_cache(KEPT)(_made)
+
+
+def _fields(hint: object) -> frozenset[str]:
+    """The public names that an instance has of its class, of whichever of several it may be."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _fields(get_args(hint)[0])
+    if origin in (Union, types.UnionType):
+        return frozenset[str]().union(*map(_fields, get_args(hint)))
+    if not isinstance(hint, type):
+        return frozenset()
+    declared = cast("Mapping[str, object]", getattr(hint, "__annotations__", {}))
+    for base in hint.__mro__:
+        declared = {**declared, **vars(base).get("__annotations__", {})}
+    return frozenset(name for name in (*dir(hint), *declared) if name[0] != "_")
+
+
+class _Schema(GenerateJsonSchema):
+    """Schemas for what is written, not for what is accepted."""
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        """A number; pydantic would take a text, too, of whatever letters."""
+        found = super().decimal_schema(schema)
+        return found["anyOf"][0] if "anyOf" in found else found
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """A default says nothing of the text, and may be no JSON."""
+        return self.generate_inner(schema["schema"])
+
+
+# -- what the schema says of the text, and no more
+
+_SAYS_NOTHING = frozenset(
+    "title description default examples deprecated readOnly writeOnly discriminator uniqueItems "
+    "contentMediaType contentSchema contentEncoding propertyNames".split()
+)
+_FORMATS = frozenset("date-time date time duration email hostname ipv4 ipv6 uri uuid".split())
+"""What the grammar engine knows; any other format is left to pydantic."""
+_ONE = frozenset({"items", "additionalProperties", "contains", "not", "if", "then", "else"})
+_LIST = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_MAP = frozenset({"properties", "patternProperties", "$defs"})
+_HEX = "[0-9a-f]"
+
+
+def closed(schema: Any, defs: Mapping[str, Any]) -> Any:
+    """The schema with objects that have no keys but their own, and without what says nothing.
+
+    What pydantic checks and a grammar cannot is left out, too: that the items of a set are
+    distinct, and which of several models a text is.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    given = cast("dict[str, Any]", schema)
+    result: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in _ONE:
+            result[key] = closed(value, defs)
+        elif key in _LIST:
+            result["anyOf" if key == "oneOf" else key] = [closed(each, defs) for each in value]
+        elif key in _MAP:
+            result[key] = {name: closed(each, defs) for name, each in value.items()}
+        elif key not in _SAYS_NOTHING:
+            result[key] = value
+    result |= _format(result.pop("format", None))
+    if "properties" in result:
+        result.setdefault("additionalProperties", False)
+    return _named(result, given.get("propertyNames"), defs)
+
+
+def _format(name: Any) -> dict[str, Any]:
+    if name in _FORMATS:
+        return {"format": name}
+    if name == "ipvanyaddress":
+        return {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+    if isinstance(name, str) and name[:4] == "uuid" and name[4:].isdigit():
+        groups = (f"{_HEX}{{8}}", f"{_HEX}{{4}}", f"{name[4:]}{_HEX}{{3}}", f"[89ab]{_HEX}{{3}}")
+        return {"pattern": f"^{'-'.join(groups)}-{_HEX}{{12}}$"}
+    return {}
+
+
+def _named(schema: dict[str, Any], names: Any, defs: Mapping[str, Any]) -> dict[str, Any]:
+    """A dictionary whose keys are a `Literal` or an enum is an object with these keys."""
+    if isinstance(names, dict) and "$ref" in names:
+        names = defs.get(str(names["$ref"]).rpartition("/")[2])
+    keys = cast("dict[str, Any]", names).get("enum") if isinstance(names, dict) else None
+    if not isinstance(keys, list) or "properties" in schema:
+        return schema
+    value = schema.get("additionalProperties", True)
+    properties = {str(key): value for key in cast("list[object]", keys)}
+    return schema | {"properties": properties, "additionalProperties": False}
