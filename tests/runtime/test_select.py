@@ -140,6 +140,80 @@ def test_one_option_is_certain(engine: Engine) -> None:
     assert run(engine, choose).value == ("only", 1.0)
 
 
+def test_options_are_scored_in_one_step(toy_engine: ToyEngine) -> None:
+    """Each distinct token once, and the last ones not at all."""
+
+    @ramet.program
+    def choose(s: ramet.State) -> object:
+        s += "Of all words I say"
+        s += ramet.select("x", [" apple", " apples", " ant", " bee"])
+        return s["x"]
+
+    engine = toy_engine()
+    finished = run(engine, choose)
+    assert engine.stats().steps == 1
+    inner = {"", *(w[:n] for w in (" apple", " apples", " ant", " bee") for n in range(1, len(w)))}
+    assert finished.usage.prompt_computed == len("Of all words I say") + len(inner) - 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"step_tokens": 40}, {"num_blocks": 20}])
+@pytest.mark.parametrize("by", [*METHODS, "greedy"])
+def test_many_options_go_to_several_tries(
+    toy_engine: ToyEngine, by: Any, settings: dict[str, int]
+) -> None:
+    options = [f" {n:03}" for n in range(0, 1000, 7)]
+    options += [" a long one " + "x" * length for length in (1, 60, 130)]
+
+    @ramet.program
+    def choose(s: ramet.State) -> object:
+        s += "A number:"
+        s += ramet.select("x", options, by=by)
+        return s["x"]
+
+    engine = toy_engine(**settings)
+    info = run(engine, choose).info("x")
+    assert isinstance(info, SelectInfo)
+    given = {option: brute_force(engine, "A number:", option) for option in options}
+    for option in options:
+        assert info.logprobs[option] == pytest.approx(given[option], abs=1e-4)
+    if by == "greedy":
+        assert info.text == greedy(given)
+    else:
+        own = {option: alone(encoded(engine, option)) for option in options}
+        scores = {option: METHODS[by](given[option], own[option]) for option in options}
+        assert info.text == max(options, key=scores.__getitem__)
+
+
+def test_what_begins_alike_scores_alike_over_all_tries(toy_engine: ToyEngine) -> None:
+    """To the last bit: the method `greedy` compares for equality. Here two forward passes of the
+    same tokens never agree to the last bit."""
+    engine = toy_engine(step_tokens=16)
+    forward = engine.core.model.forward
+    passes = itertools.count()
+
+    def trembling(*args: Any) -> Any:
+        return forward(*args) * (1 + 1e-6 * next(passes))
+
+    engine.core.model.forward = trembling  # type: ignore[method-assign]
+    options = [f" {a}{b}" for a in "abc" for b in "defghijk" * 3]
+    options = list(dict.fromkeys(f"{option}{n}" for n, option in enumerate(options)))
+
+    @ramet.program
+    def choose(s: ramet.State) -> object:
+        s += "Say"
+        s += ramet.select("x", options, by="greedy")
+        return s["x"]
+
+    info = run(engine, choose).info("x")
+    assert isinstance(info, SelectInfo)
+    assert next(passes) > 2
+    for depth in (1, 2):
+        firsts = {option[:depth]: set[float]() for option in options}
+        for option in options:
+            firsts[option[:depth]].add(info.logprobs[option][depth - 1])
+        assert all(len(values) == 1 for values in firsts.values())
+
+
 TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {"merging": byte_level, "smollm2": smollm2}
 
 
