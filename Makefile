@@ -34,11 +34,13 @@ types: $(READY)
 	$(BIN)/python tools/typetree.py
 	$(BIN)/pyright
 
-bench: $(READY)  ## speed against transformers on the same machine, into bench/results/
+bench: $(READY)  ## speed against transformers on the same machine, memory saved; into bench/results/
 	$(BIN)/python bench/cache.py --json bench/results/cache.json
 	$(BIN)/python bench/eviction.py
 	$(BIN)/python bench/programs.py
 	$(BIN)/python bench/engine.py
+	$(BIN)/python bench/sharing.py
+	$(BIN)/python bench/search.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -34,10 +34,9 @@ from time import thread_time, thread_time_ns
 from typing import Any
 
 import torch
+from byte_tokens import byte_tokenizer
 from machine import median, write
-from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 import ramet
 from ramet.meter import Meter
@@ -103,7 +102,7 @@ class Says:
 def waiting(form: str, count: int, traced: bool) -> dict[str, object]:
     """What `count` programs cost that wait, or what Python allocated for them."""
     program = looks if form == "Python" else ramet.loads(LOOKS)
-    tokenizer = _bytes_as_tokens()
+    tokenizer = byte_tokenizer()
     alone = _rounds(_started(_engine(tokenizer), program, DRAWING))
     engine = _engine(tokenizer)
     gc.collect()
@@ -149,17 +148,6 @@ def _rounds(driven: tuple[Engine, dict[runs.Run, None]]) -> float:
 
 def _engine(tokenizer: Tokenizer) -> Engine:
     return Engine.of(Says(), tokenizer, EngineConfig(num_blocks=1024, max_sequences=DRAWING))
-
-
-def _bytes_as_tokens() -> Tokenizer:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Backend(
-        models.BPE(vocab={letter: at for at, letter in enumerate(alphabet)}, merges=[])
-    )
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(["<eos>"])
-    return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>"))
 
 
 def _resident() -> int:
