@@ -16,6 +16,7 @@ from typing import Any, Self
 from tokenizers import Encoding, Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
+from ramet.runtime.cuts import Cuts
 from ramet.runtime.errors import ModelError, PromptError
 
 # Runs longer than this are encoded anew each time: the cache holds at most 8 MiB of text.
@@ -76,6 +77,7 @@ class Tokenizer:
         self._bos = _leading_ids(self._backend)
         self._bytes_of, self.strips_first_space = _codec(spec["decoder"])
         self._bytes: dict[int, bytes] = {}
+        self._cuts = Cuts(self._backends[Place.INSIDE])
         self._cached_run = lru_cache(_CACHED_RUNS)(self._encode_run)
 
     @classmethod
@@ -116,6 +118,22 @@ class Tokenizer:
             else:
                 ids.extend(self._cached_run(segment))
         return ids
+
+    def encode_each(
+        self, pieces: Sequence[Piece], endings: Iterable[str], *, start: bool
+    ) -> Iterator[list[int]]:
+        """The ids of the pieces and one of the plain endings, for each of these, as `encode` has
+        them. What no ending can change is encoded once."""
+        pieces = list(_joined([piece for piece in pieces if piece.text]))
+        text = "" if not pieces or pieces[-1].control else pieces.pop().text
+        cut = self._cuts.last(text)
+        if cut:
+            head = self.encode([*pieces, Piece(text[:cut])], start=start)
+            for ending in endings:
+                yield head + self.encode([Piece(text[cut:] + ending)], start=False)
+        else:
+            for ending in endings:
+                yield self.encode([*pieces, Piece(text + ending)], start=start)
 
     def decode(self, ids: Sequence[int], *, start: bool = False) -> str:
         """The text of ids without control tokens; broken UTF-8 reads as U+FFFD, as in `bytes`.

@@ -5,8 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, Tokenizer as Backend, decoders, models, pre_tokenizers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer as Backend,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+)
 
+from ramet.runtime.cuts import Cuts
 from ramet.runtime.errors import ModelError, PromptError
 from ramet.runtime.tokenizer import Piece, Tokenizer
 from tests.runtime.tokenizers import (
@@ -46,6 +55,68 @@ def test_pieces_of_text_are_encoded_as_one(tokenizer: Tokenizer) -> None:
         assert tokenizer.encode(plain(*random_cuts(rng, text)), start=True) == own_ids(
             tokenizer, text, bos=True
         )
+
+
+WORDS = [
+    "The",
+    " quick",
+    " 12 345",
+    "\n\n",
+    "  ",
+    " naïve",
+    "'s",
+    "'",
+    " e\u0301",
+    " \u0301",
+    "…",
+    " 漢字",
+]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "qwen"])
+def test_endings_are_encoded_with_the_text_before_them(kind: str) -> None:
+    tokenizer = qwen() if kind == "qwen" else KINDS[kind]()
+    cut_at_all = 0
+    rng = random.Random(2)
+    for start in (True, False) * 150:
+        text = "".join(rng.choices(WORDS, k=rng.randrange(30)))
+        text += random_text(rng) if rng.random() < 0.5 else ""
+        pieces = plain(*random_cuts(rng, text))
+        endings = [random_text(rng, 5), "", *rng.choices(WORDS, k=3)]
+        expected = [tokenizer.encode([*pieces, Piece(each)], start=start) for each in endings]
+        assert list(tokenizer.encode_each(pieces, endings, start=start)) == expected
+        cut_at_all += tokenizer._cuts.last(text) > 0
+    assert (cut_at_all > 100) == (kind in ("smollm2", "byte-level", "qwen"))
+
+
+@pytest.mark.parametrize("added", ["<a b>", AddedToken("<ab>", rstrip=True)])
+def test_no_cut_where_an_added_token_may_take_it(added: str | AddedToken) -> None:
+    backend = Backend(
+        byte_level()._backend.__class__.from_str(byte_level()._backend.to_str()).model
+    )
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    text = "one two three <ab> four five six seven"
+    assert Cuts(backend).last(text) > 0
+    backend.add_tokens([added])
+    assert Cuts(backend).last(text) == 0
+
+
+def qwen() -> Tokenizer:
+    """Qwen 2's way to split text: composed, and by a regular expression of its own."""
+    backend = Backend.from_str(byte_level()._backend.to_str())
+    pattern = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+        r"\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return wrap(backend, None, eos_token="<|endoftext|>")
 
 
 def test_templates_and_text_together_are_encoded_as_the_tokenizer_would(
