@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticErrorMixin
+from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import SchemaError, core_schema, to_jsonable_python
 
@@ -23,7 +23,7 @@ KEPT = 256
 """Hints whose adapters are kept: to make one takes a millisecond or more."""
 
 
-def adapted(hint: object, allowed: str) -> Type:
+def adapted(hint: Any, allowed: str) -> Type:
     """The JSON type of texts that pydantic reads as the hint says.
 
     Raises:
@@ -37,9 +37,7 @@ def adapted(hint: object, allowed: str) -> Type:
         make = _kept
     try:
         return make(hint)
-    except ParameterError:
-        raise
-    except (PydanticErrorMixin, SchemaError, TypeError, NameError, RecursionError) as error:
+    except (PydanticUserError, SchemaError, TypeError, NameError, RecursionError) as error:
         named = getattr(hint, "__name__", None) if isinstance(hint, type) else shown(hint)
         reason = str(error).strip().partition("\n")[0]
         raise ParameterError(
@@ -84,8 +82,8 @@ def _reasons(error: ValidationError) -> str:
     return "; ".join(found)
 
 
-def _made(hint: object) -> Type:
-    adapter = TypeAdapter[object](hint)
+def _made(hint: Any) -> Type:
+    adapter = TypeAdapter[Any](hint)
     schema = adapter.json_schema(schema_generator=_Schema)
     named = json_type(closed(schema, schema.get("$defs", {})))
     return dataclasses.replace(named, reader=Instances(adapter.validate_json, _fields(hint)))
@@ -174,9 +172,10 @@ def _format(name: Any) -> dict[str, Any]:
 
 def _named(schema: dict[str, Any], names: Any, defs: Mapping[str, Any]) -> dict[str, Any]:
     """A dictionary whose keys are a `Literal` or an enum is an object with these keys."""
-    if isinstance(names, dict) and "$ref" in names:
-        names = defs.get(str(names["$ref"]).rpartition("/")[2])
-    keys = cast("dict[str, Any]", names).get("enum") if isinstance(names, dict) else None
+    ref: Any = cast("dict[str, Any]", names).get("$ref") if isinstance(names, dict) else None
+    if isinstance(ref, str):
+        names = defs.get(ref.rpartition("/")[2])
+    keys: Any = cast("dict[str, Any]", names).get("enum") if isinstance(names, dict) else None
     if not isinstance(keys, list) or "properties" in schema:
         return schema
     value = schema.get("additionalProperties", True)

@@ -38,7 +38,7 @@ def type_of(hint: Any) -> Type | None:
         return choice_type([member.value for member in hint], Members.of(hint))
     from ramet.adapters import adapted  # it loads pydantic, which `import ramet` does not
 
-    return adapted(hint, ALLOWED)
+    return adapted(cast("Any", hint), ALLOWED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,20 +104,19 @@ def json_type(schema: Mapping[str, Any] | bool | str) -> Type:
         raise ParameterError("json", schema, f"the schema is no JSON: {error}") from None
 
 
-def choice_type(options: object, reader: Reader | None = None) -> Type:
+def choice_type(options: Any, reader: Reader | None = None) -> Type:
     """The type of a text that is one of these, given as a list."""
     return Type("choice", json.dumps(checked_choices(options), ensure_ascii=False), reader)
 
 
-def checked_choices(options: object) -> tuple[str, ...]:
+def checked_choices(options: Any) -> tuple[str, ...]:
     """The options; `ParameterError` unless there is one, and all are distinct texts, none empty."""
     if isinstance(options, str | bytes | Mapping) or not isinstance(options, Iterable):
-        raise ParameterError(
-            "choice", options, f"choice takes a list of texts, not {shown(options)}"
-        )
+        what = shown(cast("object", options))
+        raise ParameterError("choice", None, f"choice takes a list of texts, not {what}")
     row = tuple(cast("Iterable[object]", options))
     if not row:
-        raise ParameterError("choice", options, "choice needs at least one option")
+        raise ParameterError("choice", row, "choice needs at least one option")
     seen: set[str] = set()
     for option in row:
         if not isinstance(option, str):

@@ -11,7 +11,18 @@ from typing import Any, overload
 from ramet.callsite import callsite
 from ramet.errors import AppendError, near_miss
 from ramet.expressions import Expression, Sum, Term, join
-from ramet.nodes import ATTRIBUTES, ATTRIBUTES_OF, SCALARS, Gen, Input, Part, Ref, Sample, Select
+from ramet.nodes import (
+    ATTRIBUTES,
+    ATTRIBUTES_OF,
+    SCALARS,
+    Binding,
+    Gen,
+    Input,
+    Part,
+    Ref,
+    Sample,
+    Select,
+)
 from ramet.recorder import Recorder
 from ramet.types import Reader, Type
 
@@ -81,22 +92,33 @@ class Value(Expression):
 # What the language asks of a value. No methods: a class may have fields of these names.
 
 
+def _place(value: Value) -> tuple[Recorder, Ref]:
+    return value._recorder, value._ref  # pyright: ignore[reportPrivateUsage]  # in this file
+
+
+def _bound(value: Value) -> Binding | Input:
+    recorder, ref = _place(value)
+    return recorder.binds(ref.node)
+
+
+def _attribute(value: Value) -> str | None:
+    return _place(value)[1].attribute
+
+
 def is_attribute(value: Value) -> bool:
-    return value._ref.attribute is not None
+    return _attribute(value) is not None
 
 
 def attributes(value: Value) -> tuple[str, ...]:
     """What can be asked of it without a look; nothing more of an attribute."""
-    bound = value._recorder.binds(value._ref.node)
-    return () if is_attribute(value) else ATTRIBUTES_OF[type(bound)]
+    return () if is_attribute(value) else ATTRIBUTES_OF[type(_bound(value))]
 
 
 def is_text(value: Value) -> bool:
     """Whether the value is a text, which `+` joins to others without a look."""
-    attribute = value._ref.attribute
-    if attribute is not None:
-        return attribute == "text" and is_part(value)
-    match value._recorder.binds(value._ref.node):
+    if is_attribute(value):
+        return _attribute(value) == "text" and is_part(value)
+    match _bound(value):
         case Gen(params=params, type=type):
             return (type is None or type.is_text) and params.n == 1
         case Sample(type=type):
@@ -111,34 +133,35 @@ def is_text(value: Value) -> bool:
 
 def is_part(value: Value) -> bool:
     """Whether the value can be a part of a text."""
-    bound = value._recorder.binds(value._ref.node)
+    bound = _bound(value)
     several = isinstance(bound, Gen) and bound.params.n > 1
-    return not several and value._ref.attribute in (None, *SCALARS)
-
-
-def place(value: Value) -> str:
-    """The node, and the attribute if it is one: how a value is shown without a look."""
-    attribute = value._ref.attribute
-    return str(value._ref.node) if attribute is None else f"{value._ref.node}.{attribute}"
-
-
-def known(value: Value) -> Any:
-    """All that is known of it, as a record; waits for it."""
-    return value._recorder.info(value._ref.node)
+    return not several and _attribute(value) in (None, *SCALARS)
 
 
 def is_made(value: Value) -> bool:
     """Whether it is an instance of a class, or a list of them."""
-    match value._recorder.binds(value._ref.node):
+    match _bound(value):
         case Gen(type=Type(reader=reader)) | Sample(type=Type(reader=reader)):
             return reader is not None and not is_attribute(value)
         case _:
             return False
 
 
+def place(value: Value) -> str:
+    """The node, and the attribute if it is one: how a value is shown without a look."""
+    node, attribute = _place(value)[1].node, _attribute(value)
+    return str(node) if attribute is None else f"{node}.{attribute}"
+
+
+def known(value: Value) -> Any:
+    """All that is known of it, as a record; waits for it."""
+    recorder, ref = _place(value)
+    return recorder.info(ref.node)
+
+
 def _reader(value: Value) -> Reader | None:
     """What makes it an instance of a class; None where it is none, or a list of them."""
-    match value._recorder.binds(value._ref.node):
+    match _bound(value):
         case Gen(type=Type(reader=reader), params=params):
             return reader if params.n == 1 else None
         case Sample(type=Type(reader=reader)):

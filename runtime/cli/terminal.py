@@ -11,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from ramet import spelling
+
 
 def out() -> Console:
     """What the command is asked for."""
@@ -50,4 +52,12 @@ def plain(value: object) -> Any:
         case Sequence():
             return [plain(item) for item in value]
         case _:
-            return str(value)
+            return _instance(value)
+
+
+def _instance(value: object) -> Any:
+    """What JSON makes of an instance of a class, or else how it spells itself."""
+    try:
+        return spelling.plain(value)
+    except ValueError:
+        return str(value)

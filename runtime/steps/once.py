@@ -7,6 +7,7 @@ from ramet.nodes import Gen, Score, Select
 from ramet.runtime.context import Context, ForWork, Process
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.steps.typed import value
+from ramet.runtime.values import SamplesInfo
 from ramet.runtime.works import Outcome, work_key
 
 Node = Gen | Select | Score
@@ -83,5 +84,6 @@ def _value(node: Node, outcome: Outcome) -> object:
     """A text is read anew: it may be of another class here, and a list is shared by nobody."""
     if not isinstance(node, Gen) or node.type is None:
         return outcome.value
-    texts = outcome.info.text
-    return [value(node, each) for each in texts] if isinstance(texts, list) else value(node, texts)
+    if isinstance(outcome.info, SamplesInfo):
+        return [value(node, sample.text) for sample in outcome.info.samples]
+    return value(node, outcome.info.text)
