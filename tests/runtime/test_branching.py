@@ -73,6 +73,61 @@ def test_a_score_is_a_number_in_the_body(engine: Engine) -> None:
     assert run(engine, best).value == merits.index(max(merits))
 
 
+def test_scores_that_follow_each_other_are_computed_together(engine: Engine) -> None:
+    words = ["bead", "cab", "beg", "be", "bead", "a" * 30]
+
+    @ramet.program
+    def scored(s: ramet.State) -> object:
+        s += "Which is best?: "
+        values = [s.score(f"m{n}", word) for n, word in enumerate(words)]
+        s += gen("x")
+        return values
+
+    done = run(engine, scored)
+    assert engine.stats().steps == 1 + 4, "one for the scores, and one a token"
+    merits = [logprob(engine, "Which is best?: ", word) for word in words]
+    assert done.value == pytest.approx(merits, abs=1e-4)
+    inner = {word[:end] for word in words for end in range(1, len(word))}
+    assert done.usage.prompt_computed == 16 + len(inner) + 1, "and a token for gen"
+    assert list(done.root.variables) == [f"m{n}" for n in range(len(words))] + ["x"]
+
+
+def test_scores_wait_for_the_values_in_their_texts(engine: Engine) -> None:
+    @ramet.program
+    def scored(s: ramet.State) -> object:
+        s += "Which? "
+        (other,) = s.fork(1)
+        other += "It is" + gen("y", 3)
+        first = s.score("m0", "bead")
+        second = s.score("m1", "b" + other["y"])
+        return first, second, other["y"]
+
+    first, second, y = run(engine, scored).value
+    assert first == pytest.approx(logprob(engine, "Which? ", "bead"), abs=1e-4)
+    assert second == pytest.approx(logprob(engine, "Which? ", "b" + y), abs=1e-4)
+
+
+def test_scores_of_a_batch_are_computed_once(engine: Engine) -> None:
+    @ramet.program
+    def scored(s: ramet.State, item: int) -> object:
+        s += "Which? "
+        return [s.score(f"m{n}", word) for n, word in enumerate(["bead", "cab", "be"])]
+
+    runs = engine.run_batch(scored, [{"item": n} for n in range(3)])
+    assert runs[0].value == runs[1].value == runs[2].value
+    assert engine.stats().tokens == len("Which? ") + 3 + 2
+
+
+def test_a_score_of_a_value_that_is_empty(engine: Engine) -> None:
+    @ramet.program
+    def empty(s: ramet.State) -> object:
+        s += "Which? " + ramet.gen("x", stop=list("abcdefgh "))
+        return s.score("other", "bead"), s.score("fit", s["x"])
+
+    with pytest.raises(PromptError, match="score fit: the text is empty"):
+        run(engine, empty)
+
+
 def test_a_score_needs_something_before_it(engine: Engine) -> None:
     @ramet.program
     def empty(s: ramet.State) -> None:
