@@ -1,14 +1,20 @@
 """`ramet run` on the toy model: what a person sees, what a script reads, batches, interruptions."""
 
 import json
+import re
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from ramet.runtime import Engine
 from ramet.runtime.cli.jobs import Job
+from ramet.runtime.cli.results import _beams  # pyright: ignore[reportPrivateUsage]
+from ramet.runtime.sequence import Usage
+from ramet.runtime.values import GenInfo
 from tests.runtime.cli import PYTHON, TIPS, WRONG, data, ramet, write
 from tests.runtime.conftest import ToyEngine, ToyModel, all_back, toy_words
 
@@ -87,6 +93,63 @@ def test_beams_are_listed_best_first(folder: Path) -> None:
     assert [row.split()[0] for row in rows] == ["0", "1", "2"]
     scores = [float(row.split()[1]) for row in rows]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_beams_that_go_on_as_branches_are_one_table_and_so_are_scores(folder: Path) -> None:
+    text = """program p():
+    "x"
+    fork gen y(beams=3, max_tokens=3, ignore_eos=true) as ends:
+        score fit of "!"
+    fork 2 as own:
+        gen z(beams=2, max_tokens=2, ignore_eos=true)
+"""
+    (folder / "ends.ramet").write_text(text)
+    lines = ramet("run", "ends.ramet", "--no-stream").stdout.splitlines()
+    tables = lines[lines.index("y") :]
+    assert [line for line in tables if re.fullmatch(r"[a-z]+(\[\d\])?", line)] == [
+        *("y", "fit", "z")  # both branches search alike
+    ]
+    fits = tables[tables.index("fit") + 2 :][:3]
+    assert [row.split()[0] for row in fits] == ["fit[0]", "fit[1]", "fit[2]"]
+
+
+def test_hypotheses_that_are_asked_for_as_a_list_are_a_table_too(folder: Path) -> None:
+    text = 'program p():\n    "x"\n    gen y(beams=3, n=2, max_tokens=3, ignore_eos=true)\n'
+    (folder / "beams.ramet").write_text(text)
+    lines = ramet("run", "beams.ramet", "--no-stream").stdout.splitlines()
+    assert [row.split()[0] for row in lines[lines.index("y") + 2 :]] == ["0", "1", "2"]
+
+
+MANY = """program p():
+    "x"
+    select y from [" a" * 30 + str(at) for at in range(50)] (temperature=100.0, seed=2)
+"""
+
+
+@pytest.mark.parametrize("columns", [40, 60, 100])
+def test_many_long_options_are_cut_and_the_rest_is_counted(folder: Path, columns: int) -> None:
+    (folder / "many.ramet").write_text(MANY)
+    env = {"COLUMNS": str(columns)}
+    lines = ramet("run", "many.ramet", "--no-stream", env=env).stdout.splitlines()
+    below = lines[lines.index("y") + 2 :]
+    rows = [line for line in below if line.startswith(" a")]
+    told = " ".join(below[len(rows) :])
+    assert max(map(len, below)) <= columns
+    assert all("…" in row and "%" in row for row in rows)
+    more = re.fullmatch(r"and (\d+) more with \d+\.\d% together; entropy \d\.\d\d nats", told)
+    assert more is not None
+    assert len(rows) + int(more[1]) == 50
+    assert len(rows) == 21, "the 20 likeliest, and the one that was drawn"
+
+
+def test_of_long_hypotheses_the_part_that_differs_is_shown() -> None:
+    alike = "word " * 40
+    info = GenInfo("", (), "length", None, (), Usage(), -1.0, (alike + "one", alike), (-1.0, -2.0))
+    console = Console(width=60, file=StringIO())
+    console.print(_beams(info))
+    assert isinstance(console.file, StringIO)
+    found = [row.split(None, 2)[2].strip() for row in console.file.getvalue().splitlines()[1:]]
+    assert found == ["…d word word one", "…d word word"]
 
 
 def test_what_a_terminal_would_obey_is_made_visible(folder: Path) -> None:
