@@ -29,6 +29,8 @@ def adapted(hint: Any, allowed: str) -> Type:
     Raises:
         ParameterError: pydantic can make no schema of it; `allowed` says what it may be.
     """
+    if isinstance(hint, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
+        raise ParameterError("type", hint, f"type must be {allowed}, not {shown(hint)}")
     try:
         hash(hint)
     except TypeError:
@@ -38,11 +40,15 @@ def adapted(hint: Any, allowed: str) -> Type:
     try:
         return make(hint)
     except (PydanticUserError, SchemaError, TypeError, NameError, RecursionError) as error:
-        named = getattr(hint, "__name__", None) if isinstance(hint, type) else shown(hint)
-        reason = str(error).strip().partition("\n")[0]
-        raise ParameterError(
-            "type", hint, f"type must be {allowed}, not {named}: {reason}"
-        ) from None
+        named = hint.__name__ if isinstance(hint, type) else shown(hint)
+        message = f"type must be {allowed}, not {named}: {_reason(error)}"
+        raise ParameterError("type", hint, message) from None
+
+
+def _reason(error: Exception) -> str:
+    """The sentence, without the page of pydantic's that it points to."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith("For further"))
 
 
 def plain(value: object) -> Any:
