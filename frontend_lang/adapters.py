@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import SchemaError, core_schema, to_jsonable_python
 
 from ramet.errors import ParameterError, shown
+from ramet.formats import PATTERNS
 from ramet.types import Type, json_type
 
 KEPT = 256
@@ -132,12 +133,11 @@ _SAYS_NOTHING = frozenset(
     "title description default examples deprecated readOnly writeOnly discriminator uniqueItems "
     "contentMediaType contentSchema contentEncoding propertyNames".split()
 )
-_FORMATS = frozenset("date-time date time duration email hostname ipv4 ipv6 uri uuid".split())
-"""What the grammar engine knows; any other format is left to pydantic."""
+_FORMATS = frozenset({"email", "hostname", "ipv4", "ipv6", "uri", "uuid"})
+"""Those that mean the same to the grammar engine; others are patterns, or left to pydantic."""
 _ONE = frozenset({"items", "additionalProperties", "contains", "not", "if", "then", "else"})
 _LIST = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _MAP = frozenset({"properties", "patternProperties", "$defs"})
-_HEX = "[0-9a-f]"
 
 
 def closed(schema: Any, defs: Mapping[str, Any]) -> Any:
@@ -168,11 +168,10 @@ def closed(schema: Any, defs: Mapping[str, Any]) -> Any:
 def _format(name: Any) -> dict[str, Any]:
     if name in _FORMATS:
         return {"format": name}
+    if name in PATTERNS:
+        return {"pattern": f"^({PATTERNS[name]})$"}
     if name == "ipvanyaddress":
         return {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
-    if isinstance(name, str) and name[:4] == "uuid" and name[4:].isdigit():
-        groups = (f"{_HEX}{{8}}", f"{_HEX}{{4}}", f"{name[4:]}{_HEX}{{3}}", f"[89ab]{_HEX}{{3}}")
-        return {"pattern": f"^{'-'.join(groups)}-{_HEX}{{12}}$"}
     return {}
 
 
@@ -181,7 +180,10 @@ def _named(schema: dict[str, Any], names: Any, defs: Mapping[str, Any]) -> dict[
     ref: Any = cast("dict[str, Any]", names).get("$ref") if isinstance(names, dict) else None
     if isinstance(ref, str):
         names = defs.get(ref.rpartition("/")[2])
-    keys: Any = cast("dict[str, Any]", names).get("enum") if isinstance(names, dict) else None
+    keys: Any = None
+    if isinstance(names, dict):
+        named = cast("dict[str, Any]", names)
+        keys = [named["const"]] if "const" in named else named.get("enum")
     if not isinstance(keys, list) or "properties" in schema:
         return schema
     value = schema.get("additionalProperties", True)

@@ -216,10 +216,9 @@ class Gathered:
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __getattr__(self, name: str) -> "Gathered":
-        if any(name in reader.fields for reader in map(_reader, self.values) if reader):
-            raise AttributeError(
-                f"{name!r} is a field of each: write [each.{name} for each in ...]"
-            )
+        readers = [reader for value in self.values if (reader := _reader(value)) is not None]
+        if readers and any(name in reader.fields or name not in ATTRIBUTES for reader in readers):
+            raise AttributeError(f"a list of values has no {name!r}; write [x.{name} for x in ...]")
         if name in ATTRIBUTES:
             return Gathered([getattr(value, name) for value in self.values])
         raise AttributeError(f"a list of values has no {name!r}{near_miss(name, ATTRIBUTES)}")

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import enum
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -129,8 +130,7 @@ OBJECT = {"type": "object", "additionalProperties": False}
         ),
         (Annotated[int, Field(gt=3, multiple_of=5)], None),
         (decimal.Decimal, {"type": "number"}),
-        (datetime.date, {"type": "string", "format": "date"}),
-        (datetime.datetime, {"type": "string", "format": "date-time"}),
+        (dict[Literal["a"], int], OBJECT | {"properties": {"a": {"type": "integer"}}}),
         (uuid.UUID, {"type": "string", "format": "uuid"}),
         (bytes, {"type": "string"}),
         (
@@ -315,3 +315,45 @@ def test_what_is_no_type(hint: Any, said: str) -> None:
 def test_types_that_contradict(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ParameterError, match=said):
         ramet.gen("x", **fields)
+
+
+# -- formats
+
+
+@pytest.mark.parametrize(
+    ("hint", "texts", "others"),
+    [
+        (
+            datetime.date,
+            ["2024-02-29", "2000-02-29", "1999-12-31", "2023-11-30"],
+            ["2023-02-29", "1900-02-29", "2023-11-31", "2023-13-01", "2023-00-10", "0999-01-01"],
+        ),
+        (
+            datetime.time,
+            ["00:00:00", "23:59:59.123456", "12:00:00Z", "12:00:00+02:00"],
+            ["24:00:00", "12:00:60", "12:00", "12:00:00z"],
+        ),
+        (
+            datetime.datetime,
+            ["2024-02-29T12:00:00", "2023-01-01T00:00:00Z"],
+            ["2023-02-29T12:00:00", "2023-01-01 00:00:00"],
+        ),
+        (
+            datetime.timedelta,
+            ["P1D", "PT5S", "P3DT4H", "PT1H30M", "PT90M1S", "PT1H1S"],
+            ["P", "PT", "P1", "P1DT", "P123456D", "PT1S1M"],
+        ),
+        (
+            UUID4,
+            ["00000000-0000-4000-8000-000000000000"],
+            ["00000000-0000-1000-8000-000000000000", "00000000-0000-4000-7000-000000000000"],
+        ),
+    ],
+    ids=str,
+)
+def test_formats_are_what_pydantic_reads(hint: Any, texts: list[str], others: list[str]) -> None:
+    pattern = schema(hint)["pattern"]
+    for text in texts:
+        assert re.search(pattern, text), text
+        assert read(hint, json.dumps(text)) is not None
+    assert not [text for text in others if re.search(pattern, text)]
