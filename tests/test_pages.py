@@ -1,0 +1,47 @@
+"""Every block of the pages on features runs on SmolLM2, and prints what the page says.
+
+A ```ramet block runs with the arguments behind the word. ```python blocks run in their order, with
+`ramet` and `engine`, and print what the ```text block after them says. One that is marked as an
+error raises it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import ramet
+from ramet.runtime import Engine
+from tests.pages import DOCS, blocks_of, told
+
+PAGES = ["select"]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine("smollm2-135m") as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_a_page(
+    page: str, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {"ramet": ramet, "engine": engine, "__name__": page}
+    blocks = blocks_of((DOCS / f"{page}.md").read_text())
+    for block in blocks:
+        expected = told(block, blocks)
+        try:
+            if block.language == "ramet":
+                engine.run(ramet.loads(block.code), **block.arguments)
+            elif block.language == "python":
+                exec(compile(block.code, f"{page}.md:{block.line}", "exec"), names)
+        except ramet.RametError as error:
+            assert block.words.startswith("error"), f"{page}.md:{block.line}: {error}"
+            print(error)
+        else:
+            assert not block.words.startswith("error"), f"{page}.md:{block.line} raised nothing"
+        printed = capsys.readouterr().out
+        assert printed == (expected or ""), f"{page}.md:{block.line}"
+        engine.audit()
+    assert {block.language for block in blocks} <= {"ramet", "python", "text", "sh"}
