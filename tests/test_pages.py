@@ -30,18 +30,17 @@ def test_the_blocks_of_a_page(
     names: dict[str, Any] = {"ramet": ramet, "engine": engine, "__name__": page}
     blocks = blocks_of((DOCS / f"{page}.md").read_text())
     for block in blocks:
-        expected = told(block, blocks)
+        error = None
         try:
             if block.language == "ramet":
                 engine.run(ramet.loads(block.code), **block.arguments)
             elif block.language == "python":
                 exec(compile(block.code, f"{page}.md:{block.line}", "exec"), names)
-        except ramet.RametError as error:
-            assert block.words.startswith("error"), f"{page}.md:{block.line}: {error}"
+        except ramet.RametError as raised:
+            error = raised
             print(error)
-        else:
-            assert not block.words.startswith("error"), f"{page}.md:{block.line} raised nothing"
+        assert (error is not None) == block.words.startswith("error"), f"{page}.md:{block.line}"
         printed = capsys.readouterr().out
-        assert printed == (expected or ""), f"{page}.md:{block.line}"
+        assert printed == (told(block, blocks) or ""), f"{page}.md:{block.line}"
         engine.audit()
     assert {block.language for block in blocks} <= {"ramet", "python", "text", "sh"}
