@@ -1,11 +1,16 @@
-"""Beam search written out plainly: every continuation of every beam, sorted. And its near ties."""
+"""Beam search written out plainly: every continuation of every beam, sorted. And its near ties.
+And logits of the toy model that have none."""
 
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from ramet.params import SamplingParams
+from tests.runtime.conftest import TOY_VOCAB
 
 Tokens = tuple[int, ...]
 Logprobs = Callable[[Tokens], Sequence[float]]
@@ -19,6 +24,7 @@ class Scored(NamedTuple):
 class Searched(NamedTuple):
     hypotheses: list[Scored]  # best first
     margin: float  # how near to a tie the nearest of all decisions was
+    steps: int
 
 
 def plainly(
@@ -27,7 +33,7 @@ def plainly(
     """The hypotheses of a search, from the log-probabilities of all tokens after some tokens."""
     beams, penalty = params.beams, params.length_penalty
     live, finished = [Scored((), 0.0)], list[Scored]()
-    margins = [math.inf]
+    margins, length = [math.inf], 0
     for length in range(1, limit + 1):
         ranked = sorted(
             (
@@ -57,7 +63,7 @@ def plainly(
             if params.early_stopping is True or bound <= finished[-1].score:
                 break
     margins += [a.score - b.score for a, b in pairwise(finished)]
-    return Searched(finished, min(margins))
+    return Searched(finished, min(margins), length)
 
 
 def _edge(ranked: Sequence[Scored], beams: int) -> float:
@@ -65,3 +71,10 @@ def _edge(ranked: Sequence[Scored], beams: int) -> float:
     if len(ranked) <= beams:
         return math.inf
     return ranked[beams - 1].score - ranked[beams].score
+
+
+def words(pairs: list[tuple[int, int]]) -> Tensor:
+    """Logits `[TOY_VOCAB]` after (token, position) pairs, in place of the toy model's own: as far
+    from each other in sums as they are alone."""
+    seed = hash(tuple(pairs)) & 0xFFFFFFFF
+    return 2 * torch.randn(TOY_VOCAB, generator=torch.Generator().manual_seed(seed))

@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -28,22 +28,44 @@ def language(vocab: int, seed: int) -> Logprobs:
     return logprobs
 
 
-def lazily(logprobs: Logprobs, eos: set[int], params: SamplingParams, limit: int) -> list[Scored]:
+class Lazily(NamedTuple):
+    hypotheses: list[Scored]
+    steps: int
+
+
+def lazily(
+    logprobs: Logprobs,
+    eos: set[int],
+    params: SamplingParams,
+    limit: int,
+    wanted: int | None = None,
+    rises: bool = False,
+) -> Lazily:
     """The same from only as many continuations as the search says it needs."""
     search = BeamSearch(
         params.beams,
         limit,
+        wanted=wanted,
         length_penalty=params.length_penalty,
         early_stopping=params.early_stopping,
+        rises=rises,
     )
     width = params.beams + len(eos)
+    certain: dict[int, list[int]] = {}
     while not search.done:
         ways = [
             sorted(enumerate(logprobs(tuple(path.tokens))), key=lambda way: -way[1])[:width]
             for path in search.live
         ]
         search.advance(ways, lambda path: path.token in eos)
-    return [Scored(tuple(each.path.tokens), each.score) for each in search.finished]
+        for place in range(wanted or params.beams):
+            now, before = search.agreed(place).tokens, certain.get(place, [])
+            assert now[: len(before)] == before, "what is certain stays so"
+            certain[place] = now
+    found = [Scored(tuple(each.path.tokens), each.score) for each in search.finished]
+    for place, tokens in certain.items():
+        assert tuple(tokens) == (found[place].tokens if place < len(found) else ())
+    return Lazily(found, search.length)
 
 
 @pytest.mark.parametrize("eos", [set(), {0}, {0, 1, 2}], ids=str)
@@ -58,7 +80,7 @@ def test_the_same_as_written_out_plainly(
         words = language(7, seed)
         for limit in (1, 2, 7):
             expected = plainly(words, lambda t: t[-1] in eos, params, limit).hypotheses
-            got = lazily(words, eos, params, limit)
+            got = lazily(words, eos, params, limit).hypotheses
             assert [each.tokens for each in got] == [each.tokens for each in expected]
             assert [s.score for s in got] == pytest.approx([s.score for s in expected])
 
@@ -77,11 +99,95 @@ def test_a_beam_that_holds_everything_finds_everything_in_order(penalty: float) 
         return total / len(text) ** penalty
 
     params = SamplingParams(beams=40, length_penalty=penalty)
-    found = lazily(words, {0}, params, limit)
+    found = lazily(words, {0}, params, limit).hypotheses
     assert len(found) == len(texts) == 31
     assert [each.tokens for each in found] == sorted(texts, key=score, reverse=True)
     for each in found:
         assert each.score == pytest.approx(score(each.tokens))
+
+
+# -- the end as soon as nothing can change
+
+
+@pytest.mark.parametrize("early", EARLY)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_fewer_wanted_are_the_same_in_fewer_steps(penalty: float, early: Any) -> None:
+    saved = dict.fromkeys((1, 2, 4), 0)
+    for seed, beams, limit in itertools.product(range(30), (4, 8), (3, 12)):
+        words = language(7, seed)
+        params = SamplingParams(beams=beams, length_penalty=penalty, early_stopping=early)
+        plain = plainly(words, lambda t: t[-1] == 0, params, limit)
+        for wanted in saved:
+            got = lazily(words, {0}, params, limit, wanted)
+            assert [each.tokens for each in got.hypotheses[:wanted]] == [
+                each.tokens for each in plain.hypotheses[:wanted]
+            ]
+            assert got.steps <= plain.steps
+            saved[wanted] += plain.steps - got.steps
+    assert saved[1] >= saved[2] >= saved[4]
+    print(saved)
+    assert saved[1] > (40 if penalty < 1 else 0)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_the_bound_is_met(penalty: float) -> None:
+    """A beam that could just get above the best goes on; one that could just not does not."""
+    length = 5 if penalty > 0 else 2
+    for more, done in ((-1e-9, True), (1e-9, False)):
+        search = BeamSearch(2, 5, wanted=1, length_penalty=penalty, early_stopping="never")
+        ways = [(0, -3.0), (1, -3.0 * length**penalty + more)]
+        search.advance([sorted(ways, key=lambda way: -way[1])], lambda path: path.token == 0)
+        assert [each.score for each in search.finished] == [-3.0]
+        assert search.done == done
+
+
+def test_where_a_token_can_raise_a_score_no_beam_is_out_of_the_running() -> None:
+    """Tokens 1 to 3 are given 1.5 each time."""
+    wrong = 0
+    for seed in range(60):
+        words = language(7, seed)
+
+        def raised(tokens: Tokens) -> list[float]:
+            return [
+                found + 1.5 * (0 < token < 4)
+                for token, found in enumerate(words(tokens))  # noqa: B023
+            ]
+
+        params = SamplingParams(beams=4, length_penalty=0.0, early_stopping="never")
+        plain = plainly(raised, lambda t: t[-1] == 0, params, 9)
+        got = lazily(raised, {0}, params, 9, wanted=1, rises=True)
+        assert got.hypotheses[0].tokens == plain.hypotheses[0].tokens
+        hasty = lazily_hasty(raised, params)
+        wrong += hasty != plain.hypotheses[0].tokens
+    assert wrong > 0, "the bound would have been wrong"
+
+
+def lazily_hasty(logprobs: Logprobs, params: SamplingParams) -> Tokens:
+    """What is best when the bound is trusted though tokens can raise a score."""
+    search = BeamSearch(params.beams, 9, wanted=1, length_penalty=0.0, early_stopping="never")
+    while not search.done:
+        ways = [
+            sorted(enumerate(logprobs(tuple(path.tokens))), key=lambda way: -way[1])
+            for path in search.live
+        ]
+        search.advance(ways, lambda path: path.token == 0)
+    return tuple(search.finished[0].path.tokens)
+
+
+# -- single rules
+
+
+def test_what_ends_before_it_is_whole_is_no_hypothesis() -> None:
+    search = BeamSearch(2, 2)
+    ways = [(0, -0.1), (1, -0.2), (2, -0.3)]
+    search.advance([ways], lambda path: path.token == 0, lambda path: False)
+    assert (search.finished, len(search.live)) == ([], 2)
+    assert search.cut is not None
+    assert search.cut.path.tokens == [0]
+    search.advance([ways, ways], lambda path: False, lambda path: path.token == 1)
+    assert search.done
+    assert [each.path.tokens for each in search.finished] == [[1, 1]]
+    assert search.cut.score == pytest.approx(-0.1)
 
 
 def test_an_end_below_the_best_is_dropped() -> None:

@@ -20,17 +20,11 @@ from ramet.runtime.errors import CapacityError, SamplingError, StepError
 from ramet.runtime.tokenizer import Piece
 from ramet.runtime.values import GenInfo
 from tests.runtime import conftest
-from tests.runtime.beams import Scored, Tokens, plainly
+from tests.runtime.beams import Scored, Tokens, plainly, words
 from tests.runtime.conftest import TOY_EOS, TOY_VOCAB, ToyEngine, all_back, toy_model
 
 LETTERS = "abcdefgh "
 PROMPT = "the beginning"  # 13 tokens
-
-
-def words(pairs: list[tuple[int, int]]) -> Tensor:
-    """Logits as far from each other in sums as they are alone."""
-    seed = hash(tuple(pairs)) & 0xFFFFFFFF
-    return 2 * torch.randn(TOY_VOCAB, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +161,52 @@ def test_the_parameters(toy_engine: ToyEngine, fields: dict[str, Any], every: bo
     params = params_of(engine, **fields)
     params = params_of(engine, **fields, n=params.beams if every else 1)
     check(engine, run(engine, search, text=PROMPT, params=params), PROMPT, params)
+
+
+def test_a_search_is_over_when_nothing_can_change_what_is_wanted(toy_engine: ToyEngine) -> None:
+    """With the best alone it takes fewer steps, with a bias that can raise a score it does not."""
+    taken: dict[int, int] = {}
+    for n in (1, 4):
+        engine = toy_engine(block_size=4)
+        params = params_of(engine, n=n, length_penalty=0.0, stop_tokens=(65, 66), max_tokens=30)
+        check(engine, run(engine, search, text=PROMPT, params=params), PROMPT, params)
+        taken[n] = engine.stats().steps
+    assert taken[1] < taken[4] < 30
+    for bias, steps in ((-1.0, taken[1]), (0.5, taken[4])):
+        engine = toy_engine(block_size=4)
+        params = params_of(
+            engine,
+            length_penalty=0.0,
+            early_stopping="never",
+            stop_tokens=(65, 66),
+            max_tokens=30,
+            logit_bias={1: bias},  # of a token that is not allowed
+        )
+        run(engine, search, text=PROMPT, params=params)
+        assert engine.stats().steps == steps
+
+
+def test_a_bias_counts_in_the_score(toy_engine: ToyEngine) -> None:
+    """Also one that raises it above zero."""
+    engine = toy_engine(block_size=4)
+    (a,) = tokens_of(engine, "a")
+    for bias in (-4.0, 0.5, 9.0):
+        params = params_of(engine, n=2, logit_bias={a: bias}, early_stopping="never")
+        prompt = tokens_of(engine, PROMPT)
+
+        def logprobs(tokens: Tokens) -> list[float]:
+            row = [*prompt, *tokens]  # noqa: B023
+            found = words([(t, place) for place, t in enumerate(row)]).log_softmax(-1).tolist()
+            return [
+                (found[t] + (bias if t == a else 0.0)) if t in letters(engine) else -torch.inf  # noqa: B023
+                for t in range(TOY_VOCAB)
+            ]
+
+        wanted = plainly(logprobs, lambda tokens: tokens[-1] == TOY_EOS, params, 9).hypotheses
+        samples: Any = run(engine, search, text=PROMPT, params=params).info("best")
+        assert samples.tokens == [each.tokens for each in wanted[:2]]
+        assert samples.score == pytest.approx([each.score for each in wanted[:2]], abs=1e-5)
+    assert wanted[0].score > 0
 
 
 def test_searches_and_others_in_one_batch(toy_engine: ToyEngine) -> None:
