@@ -54,6 +54,9 @@ class SamplingParams:
     max_tokens: int = _param(128, whole(1, MAX_TOKENS), "The most tokens to draw.")
     min_tokens: int = _param(0, whole(0, MAX_TOKENS), "No end and no stop before this many tokens.")
     n: int = _param(1, whole(1, MAX_SAMPLES), "Independent samples; over 1, the value is a list.")
+    best_of: int = _param(
+        1, whole(1, MAX_SAMPLES), "Draw so many samples and keep the `n` best; 1 keeps all."
+    )
     beams: int = _param(1, whole(1, MAX_BEAMS), "Width of a beam search; 1 is none.")
     length_penalty: float = _param(
         1.0, real(-10, 10), "A hypothesis scores its log-probability over its length to this."
@@ -131,13 +134,32 @@ class SamplingParams:
                 self.n,
                 f"n is {self.n}, but a search with {self.beams} beams has no more hypotheses",
             )
-        if self.n > 1 and self.temperature == 0 and self.beams == 1:
+        if self.n > self.best_of > 1:
             raise ParameterError(
-                "n",
-                self.n,
-                f"n is {self.n}, but at temperature 0 all samples would be equal; "
-                "set a temperature over 0",
+                "best_of",
+                self.best_of,
+                f"best_of is {self.best_of}, but n is {self.n}: no more can be kept than are drawn",
             )
+        if self.best_of > 1 and self.beams > 1:
+            raise ParameterError(
+                "best_of",
+                self.best_of,
+                f"best_of is {self.best_of}, and beams {self.beams}: "
+                "a beam search does not sample; leave one of them out",
+            )
+        for name, many in (("n", self.n), ("best_of", self.best_of)):
+            if many > 1 and self.temperature == 0 and self.beams == 1:
+                raise ParameterError(
+                    name,
+                    many,
+                    f"{name} is {many}, but at temperature 0 all samples would be equal; "
+                    "set a temperature over 0",
+                )
+
+    @property
+    def samples(self) -> int:
+        """How many samples are drawn side by side."""
+        return max(self.n, self.best_of)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

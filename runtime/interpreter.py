@@ -297,8 +297,10 @@ class Interpreter:
         node: Gen | Sample,
         sample: int,
         grammar: Grammar | None,
+        told: bool = True,
     ) -> Generation:
-        """Draw on that sequence, for sample number `sample` of the node."""
+        """Draw on that sequence, for sample number `sample` of the node; who listens is `told` the
+        text as it comes."""
 
         def tell(text: str) -> None:
             self.tell_text(context, id, node, text, sample)
@@ -308,7 +310,7 @@ class Interpreter:
             node.params,
             key=self.key(context, node.params.seed, sample),
             on_done=partial(self._ended, context),
-            on_text=tell if self._on_event is not None else None,
+            on_text=tell if told and self.listening else None,
             on_token=self.meter.token,
             grammar=grammar,
         )

@@ -37,7 +37,7 @@ NUMBER_TOKENS = 24
 
 def width(params: SamplingParams) -> int:
     """How many continuations are drawn side by side."""
-    return max(params.n, params.beams)
+    return max(params.samples, params.beams)
 
 
 class Most:

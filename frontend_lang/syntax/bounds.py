@@ -4,7 +4,7 @@ Loops count to their limits, of the arms of an `if` the dearest; what is not kno
 has no limit of its own has no bound. Runs nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,7 +117,7 @@ class _Walk:
             case tree.Fork():
                 return self._fork(line, names)
             case tree.ForkGen():
-                count = self._width(line.gen, names)
+                count = self._most(line.gen, ("n", "beams"), names)
                 own = {n: v for n, v in names.items() if n != line.gen.name}
                 each = self._block(line.body, own).times(count)
                 names.pop(line.group, None)
@@ -148,15 +148,16 @@ class _Walk:
 
     def _gen(self, line: tree.Gen, names: Names) -> Bound:
         tokens = self._setting(line, "max_tokens", names)
-        count = self._width(line, names)
+        count = self._most(line, ("n", "best_of", "beams"), names)
         if tokens is None or count is None:
             return Bound(None, 0, 0)
         return Bound(tokens * count, 0, 0)
 
-    def _width(self, line: tree.Gen, names: Names) -> int | None:
-        """Samples or beams."""
-        samples, beams = self._setting(line, "n", names), self._setting(line, "beams", names)
-        return None if samples is None or beams is None else max(samples, beams)
+    def _most(self, line: tree.Gen, settings: Sequence[str], names: Names) -> int | None:
+        """The largest of these settings."""
+        known = [self._setting(line, name, names) for name in settings]
+        found = [each for each in known if each is not None]
+        return max(found) if len(found) == len(known) else None
 
     def _setting(self, line: tree.Gen, name: str, names: Names) -> int | None:
         for setting in line.settings:

@@ -15,6 +15,7 @@ BAD: dict[str, list[object]] = {
     "max_tokens": [0, -1, 65_537, 1.0, True, None, "8", [8]],
     "min_tokens": [-1, 65_537, 1.5, False, None],
     "n": [0, 17, -1, True, 2.0, None],
+    "best_of": [0, 17, -1, True, 2.0, None],
     "beams": [0, 65, -1, True, 2.0, None],
     "length_penalty": [-10.1, 10.1, NAN, INF, True, "1", None],
     "early_stopping": [0, 1, None, "yes", "always"],
@@ -125,6 +126,31 @@ def test_contradictions() -> None:
         "n is 2, but at temperature 0 all samples would be equal; set a temperature over 0"
     )
     assert SamplingParams(n=16, temperature=0.5).n == 16
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"n": 4, "best_of": 3, "temperature": 1},
+            "best_of is 3, but n is 4: no more can be kept than are drawn",
+        ),
+        (
+            {"best_of": 3},
+            "best_of is 3, but at temperature 0 all samples would be equal; "
+            "set a temperature over 0",
+        ),
+        (
+            {"best_of": 3, "beams": 2},
+            "best_of is 3, and beams 2: a beam search does not sample; leave one of them out",
+        ),
+    ],
+)
+def test_what_best_of_contradicts(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        SamplingParams(**fields)
+    assert str(caught.value) == says
+    assert caught.value.field == "best_of"
 
 
 def test_defaults_are_left_out() -> None:
