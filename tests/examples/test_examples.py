@@ -22,6 +22,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "multi_document_qa": {"question": "When?", "documents": ["Built in 1868.", "Closed in 1990."]},
     "self_consistency": {"question": "What is 3 + 4?", "k": 3},
     "skeleton_of_thought": {"topic": "bees", "points": 2},
+    "ticket": {"message": "The lamp flickers.", "queues": ["billing", "repairs"]},
     "tips": {"topic": "tea", "n": 2},
     "tree_of_thought": {"problem": "Boil an egg.", "width": 2},
 }
@@ -57,6 +58,19 @@ def test_both_forms_are_one(engine: Engine, name: str) -> None:
     assert text.value == python.value
     assert text.text == python.text
     assert ramet.from_json(ramet.to_json(text.graph)) == text.graph
+    engine.audit()
+
+
+def test_an_example_with_classes_has_no_text(engine: Engine) -> None:
+    message = "Ada Byron and her child Max would like a suite for two nights from 2026-05-04."
+    done = engine.run(embedded("extraction"), message=message)
+    booking = done.value["booking"]
+
+    assert type(booking).__name__ == "Booking"
+    assert booking == done["booking"]
+    assert booking.model_validate_json(done.info("booking").text) == booking
+    assert 1 <= len(booking.guests) <= 3
+    assert done.value["complete"] in ("yes", "no")
     engine.audit()
 
 
