@@ -14,7 +14,7 @@ import ramet
 from ramet.runtime import Engine
 from tests.pages import DOCS, blocks_of, told
 
-PAGES = ["select", "typed"]
+PAGES = ["beams", "select", "typed"]
 
 
 @pytest.fixture(scope="module")

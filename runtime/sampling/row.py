@@ -78,7 +78,7 @@ class SamplingRow:
         """A row of its own with the same past, for a branch with this key."""
         other = copy(self)
         other.key = key
-        other.tally = self.tally.copy()
+        other.tally = self.tally.copy() if self._counted else self.tally
         other.grammar = None if self.grammar is None else self.grammar.copy()
         return other
 

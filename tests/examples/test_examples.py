@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "chain_of_thought": {"question": "What is 12 plus 30?"},
     "classify": {"review": "A wonderful film."},
     "few_shot": {"question": "Of Italy?", "shots": SHOTS},
+    "headline": {"story": "In 1868 the bridge was opened to all."},
     "judge_panel": {"essay": "Bees make honey.", "aspects": ["style", "facts"]},
     "multi_document_qa": {"question": "When?", "documents": ["Built in 1868.", "Closed in 1990."]},
     "self_consistency": {"question": "What is 3 + 4?", "k": 3},
