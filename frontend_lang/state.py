@@ -130,7 +130,11 @@ class State:
             raise AppendError(f"keep needs a branch, not {shown(branch)}", span)
         if branch._recorder is not self._recorder:
             raise AppendError("this branch belongs to another run of a program", span)
-        self._add(Keep(self._at, branch._at, span=span))
+        try:
+            self._add(Keep(self._at, branch._at, span=span))
+        except GraphError as error:
+            broken = (_KEEP[each.law] for each in error.breaks if each.law in _KEEP)
+            raise GraphError(next(broken, error.message), breaks=error.breaks).at(span) from None
         self._names = dict(branch._names)
 
     def begin(self, program: str) -> "State":
@@ -187,6 +191,15 @@ class State:
             return self._recorder.add(node)
         except GraphError as error:
             raise error.at(node.span) from None
+
+
+_KEEP = {
+    "branch_is_live": "a branch of this fork is kept already; keep takes one, and once",
+    "branch_is_own": "keep takes a branch of this state, and this is none",
+    "state_is_at_its_fork": "something was appended since the fork, and keep would lose it; "
+    "keep first, then append",
+}
+"""What the laws of a `Keep` say to the person who writes one."""
 
 
 class Branches:

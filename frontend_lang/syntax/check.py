@@ -234,6 +234,10 @@ class _Checker:
             hint = near_miss(line.program, self._programs)
             self._wrong(line.span, f"there is no program {line.program!r}{hint}")
             return
+        if not line.fresh and line.to is not None and not _returns(called):
+            self._wrong(
+                line.span, f"{line.program} returns nothing to bind; leave out 'as {line.to}'"
+            )
         takes = [parameter.name for parameter in called.parameters]
         if len(line.arguments) > len(takes):
             self._wrong(
@@ -292,6 +296,11 @@ def _follow(
         elif call.program in programs and call.program not in done:
             path.append(call.program)
             left.append(_calls(programs[call.program]))
+
+
+def _returns(program: tree.Program) -> bool:
+    """Whether it may return something; a mistake in it may stand where it does."""
+    return any(isinstance(node, tree.Return | tree.Broken) for node, _ in tree.walk(program))
 
 
 def _calls(program: tree.Program) -> list[tree.Call]:

@@ -72,7 +72,8 @@ class Evaluator:
         row = self.plain(item, span)
         if not isinstance(row, list) or len(row) != len(targets):  # pyright: ignore[reportUnknownArgumentType]
             raise EvaluationError(f"each item has to be a list of {len(targets)}", span)
-        self.names.update(zip(targets, row, strict=True))  # pyright: ignore[reportUnknownArgumentType]
+        for target, each in zip(targets, row, strict=True):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            self.names[target] = each
 
     # -- one method for each kind of expression
 

@@ -17,7 +17,7 @@ from ramet.state import Branches, State
 from ramet.syntax import tree
 from ramet.syntax.evaluate import Evaluator
 from ramet.syntax.functions import MAX_ITEMS
-from ramet.syntax.scope import BranchOf, Group, Names
+from ramet.syntax.scope import BranchNames, BranchOf, Group, Names
 from ramet.syntax.tree import Block, Expr, Setting
 from ramet.types import Type, choice_type, json_type
 
@@ -148,7 +148,7 @@ class Frame:
         blocks are through, and what they hold goes back.
         """
         made = [
-            BranchOf(state if self.unit.keeps else None, dict(self.names), dict(self.names))
+            BranchOf(state if self.unit.keeps else None, BranchNames(self.names))
             for state in branches
         ]
         names = {id(state): each.names for state, each in zip(branches, made, strict=True)}
@@ -166,7 +166,8 @@ class Frame:
         if not isinstance(branch, BranchOf) or branch.state is None:
             raise EvaluationError("keep takes one branch of a fork", line.branch.span)
         self.state.keep(branch.state)
-        self.names.update(branch.bound)
+        for name, value in branch.names.bound.items():
+            self.names[name] = value  # one by one: a branch notes what it binds
 
     def _let(self, line: tree.Let) -> None:
         self.names[line.name] = self.evaluator.value(line.value)

@@ -73,6 +73,8 @@ def _special(
             return "a text takes no format; round(...) or another function shapes the value"
         case "STRING", "NAME" if before is not None and before.value in _PREFIXES:
             return _no_prefix(before.value)
+        case "DOT", _ if "INT" in accepts and at + 1 < len(tokens) and tokens[at + 1].type == "INT":
+            return f"a number begins with a digit; write 0.{tokens[at + 1].value}"
         case "STAR", "STAR":
             return "there is no power; multiply"
         case (("STRING" | "PLUS"), "STRING") if first == "STRING" and not in_hole:

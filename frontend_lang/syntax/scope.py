@@ -23,19 +23,31 @@ class Row(list[Any]):
     """A variable over the branches of a fork; its items may be lazy, or rows themselves."""
 
 
+class BranchNames(Names):
+    """What the names of a branch stand for; at first, what they stood for at its fork."""
+
+    __slots__ = ("_bound",)
+
+    def __init__(self, inherited: Names) -> None:
+        super().__init__(inherited)
+        self._bound: dict[str, None] = {}
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._bound[name] = None
+        super().__setitem__(name, value)
+
+    @property
+    def bound(self) -> Names:
+        """The names that the branch bound itself, also to what they stood for before."""
+        return {name: self[name] for name in self._bound}
+
+
 @dataclass(slots=True)
 class BranchOf:
     """One branch of a group: its state, and what its names stand for."""
 
     state: State | None  # None where no statement of the program can keep it
-    names: Names
-    inherited: Names  # what they stood for at the fork
-
-    @property
-    def bound(self) -> Names:
-        """The names that the branch bound itself."""
-        old = self.inherited
-        return {n: v for n, v in self.names.items() if n not in old or old[n] is not v}
+    names: BranchNames
 
 
 @dataclass(slots=True)

@@ -377,13 +377,13 @@ def test_what_keep_refuses(s: State) -> None:
     for wrong, error, message in [
         ("a", AppendError, "keep needs a branch, not 'a'"),
         (other, AppendError, "belongs to another run"),
-        (s, GraphError, "lies on no branch"),
-        (inner, GraphError, "lies on a branch of another state"),
+        (s, GraphError, "keep takes a branch of this state, and this is none"),
+        (inner, GraphError, "keep takes a branch of this state"),
     ]:
         with pytest.raises(error, match=message):
             s.keep(wrong)  # pyright: ignore[reportArgumentType]
     s += "a"
-    with pytest.raises(GraphError, match="the state has gone on since") as caught:
+    with pytest.raises(GraphError, match="something was appended since the fork") as caught:
         s.keep(drafts[0])
     assert caught.value.span is not None
     assert (caught.value.span.file, "s.keep(drafts[0])" in str(caught.value)) == (__file__, True)
@@ -393,6 +393,11 @@ def test_what_keep_released_takes_nothing_more(s: State) -> None:
     drafts = s.fork(2)
     inner = drafts[1].fork(1)[0]
     s.keep(drafts[0])
+    for again in drafts:
+        with pytest.raises(GraphError, match="a branch of this fork is kept already") as caught:
+            s.keep(again)
+        assert "node" not in caught.value.message
+        assert "branch_is_live" in [each.law for each in caught.value.breaks]
     for released in (*drafts, inner):
         with pytest.raises(GraphError, match="keep has released"):
             released += "a"

@@ -7,6 +7,7 @@ import pytest
 
 import ramet
 from ramet import State, gen, score, select
+from ramet.nodes import ListOf
 from ramet.passes import simplify
 
 Body = Callable[[State], Any]
@@ -308,3 +309,23 @@ def test_a_mistake_that_shows_only_in_a_run(source: str, line: int, message: str
     assert message in caught.value.message
     assert caught.value.span is not None
     assert caught.value.span.line in (line + 2, 2)
+
+
+def test_a_kept_branch_has_bound_what_it_bound_to_the_same_value() -> None:
+    program = ramet.loads(
+        """
+program p():
+    let x = false
+    let y = 1
+    "a"
+    fork 2 as branches:
+        let x = false
+        for pair in [[1, 2]]:
+            let z = pair[0]
+    let x = true
+    let y = 2
+    keep branches[1]
+    return [x, y, z]
+"""
+    )
+    assert program.trace().result == ListOf((False, 2, 1))
