@@ -305,12 +305,12 @@ def main() -> None:
     console = Console()
     rows = trace_rows(options.requests)
     show(console, rows)
+    write(options.json, "sharing", rows)
     if options.real:
         real = real_rows(options.real)
         console.print()
         show_real(console, real)
-        rows += real
-    write(options.json, "sharing", rows)
+        write(options.json, "sharing", rows + real)
 
 
 if __name__ == "__main__":

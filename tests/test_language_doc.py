@@ -46,12 +46,12 @@ class Block:
         return re.findall(r"(?:program|def) (\w+)\(", self.code)[-1]
 
 
-def blocks() -> list[Block]:
+def blocks(page: str = PAGE) -> list[Block]:
     found: list[Block] = []
     end = 0
-    for fence in re.finditer(r"^```(\w+) ?(.*)\n((?:.*\n)*?)```\n", PAGE, re.MULTILINE):
-        near = bool(found) and not PAGE[end : fence.start()].strip()
-        line = PAGE.count("\n", 0, fence.start()) + 1
+    for fence in re.finditer(r"^```(\w+) ?(.*)\n((?:.*\n)*?)```\n", page, re.MULTILINE):
+        near = bool(found) and not page[end : fence.start()].strip()
+        line = page.count("\n", 0, fence.start()) + 1
         found.append(Block(fence[1], fence[2], fence[3], line, found[-1] if near else None))
         end = fence.end()
     return found
