@@ -11,10 +11,21 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+import ramet
 from ramet.params import SamplingParams
 from ramet.runtime import Engine, EngineConfig
 from ramet.runtime.tokenizer import Piece, Tokenizer
-from tests.runtime.beam_oracle import STOPS, Oracle, random_prompts, tiny
+from tests.runtime.beam_oracle import (
+    STOPS,
+    WITHIN,
+    Oracle,
+    by_transformers,
+    encoded,
+    random_prompts,
+    searched,
+    tiny,
+)
+from tests.runtime.conftest import all_back
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +110,45 @@ def test_whatever_the_blocks_and_the_steps(
     prompts = random_prompts(8, (17,)) + random_prompts(8, (38,))
     Oracle(module).check(engine, prompts, settings(beams=4, early_stopping="never"))
     assert engine.stats().preemptions >= least
+
+
+@ramet.program
+def others(s: ramet.State, prompt: str) -> None:
+    """Ordinary requests: a text, a drawn one, a choice."""
+    s += prompt
+    branches = s.fork(3)
+    branches[0] += ramet.gen("x", max_tokens=9)
+    branches[1] += ramet.gen("x", max_tokens=5, temperature=1.0)
+    branches[2] += ramet.select("x", ["a", "bc", "d"])
+
+
+@pytest.mark.parametrize(
+    "config", [{"block_size": 3}, {"step_tokens": 9, "num_blocks": 90}], ids=str
+)
+def test_in_the_company_of_others(config: Any, byte_tokenizer: Tokenizer) -> None:
+    """Which come one after the other, with the same prompts."""
+    model, module = tiny("llama")
+    engine = Engine.of(model, byte_tokenizer, EngineConfig(**{"num_blocks": 2_000} | config))
+    prompts = random_prompts(6, (17, 38))
+    params = settings(beams=4, early_stopping="never")
+    runs = []
+    for prompt in prompts:
+        fields = params.to_dict() | {"n": 4}
+        runs.append(engine.start(searched, {"prompt": prompt, "settings": fields}))
+        company = engine.start(others, {"prompt": prompt})
+        engine.round([*runs, company])
+        runs.append(company)
+    while not all(one.done for one in runs):
+        engine.round([one for one in runs if not one.done])
+        engine.audit()
+    assert all_back(engine.core)
+    eos = sorted({*engine.core.eos, *params.stop_tokens})
+    tokens = [tuple(encoded(engine, prompt)) for prompt in prompts]
+    expected = by_transformers(module, tokens, params, eos)
+    for one, theirs in zip(runs[::2], expected, strict=True):
+        info: Any = one.result().info("best")
+        assert info.tokens == [each.tokens for each in theirs]
+        assert info.score == pytest.approx([each.score for each in theirs], abs=WITHIN)
 
 
 PRODUCT = [

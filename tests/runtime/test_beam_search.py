@@ -467,6 +467,33 @@ def test_w_writers_in_one_tail_make_one_copy_less(
     assert done.usage.copied_blocks == sum(wanted) == engine.stats().cache.copies
 
 
+def test_losers_give_their_blocks_back_in_the_same_step(
+    toy_engine: ToyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each step there are the live beams and the hypotheses that are kept, and no more."""
+    searches: list[BeamSearch] = []
+    begin = BeamSearch.__init__
+
+    def noted(self: BeamSearch, *given: Any, **options: Any) -> None:
+        begin(self, *given, **options)
+        searches.append(self)
+
+    monkeypatch.setattr(BeamSearch, "__init__", noted)
+    engine = toy_engine(block_size=2)
+    params = params_of(engine, beams=5, max_tokens=20, stop_tokens=(65, 66), length_penalty=2.0)
+    one = engine.start(search, {"text": PROMPT, "params": params})
+    most = 0
+    while not one.done:
+        engine.round([one])
+        engine.audit()
+        (current,) = searches
+        if not one.done:
+            assert engine.stats().sequences == len(current.live) + len(current.finished)
+            most = max(most, len(current.finished))
+    assert most > 2
+    assert all_back(engine.core)
+
+
 def test_nothing_is_counted_twice(toy_engine: ToyEngine) -> None:
     engine = toy_engine(block_size=4)
     params = params_of(engine, ignore_eos=True, allowed_tokens=letters(engine)[:-1])
