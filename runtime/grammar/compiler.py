@@ -14,8 +14,10 @@ from llguidance import LLMatcher, LLParserLimits
 
 from ramet.runtime.errors import EngineClosed, GrammarError
 from ramet.runtime.grammar.compilation import Compilation
+from ramet.runtime.grammar.hazards import MOST_REPETITIONS, is_plain, repetitions
 from ramet.runtime.grammar.source import engine_source, refuse
 from ramet.runtime.grammar.state import Grammar
+from ramet.runtime.grammar.trial import Trial
 from ramet.runtime.grammar.vocabulary import Vocabulary
 from ramet.runtime.tokenizer import Tokenizer
 from ramet.types import Type
@@ -56,6 +58,7 @@ class GrammarCompiler:
         self._kept: OrderedDict[Type, Compilation] = OrderedDict()
         self._compiling = ThreadPoolExecutor(1, "ramet-grammar")
         self._masking = ThreadPoolExecutor(1, "ramet-mask")
+        self._trial = Trial()
         self._waiting: dict[Compilation, list[Callable[[], None]]] = {}
         self._over: deque[Compilation] = deque()  # from the thread; not told yet
         self.on_over: Callable[[], None] = lambda: None
@@ -101,7 +104,9 @@ class GrammarCompiler:
 
     def close(self) -> None:
         """End the threads. What nobody has begun to compile never will be. Twice is fine."""
-        self._compiling.shutdown(cancel_futures=True)
+        self._compiling.shutdown(wait=False, cancel_futures=True)
+        self._trial.stop()
+        self._compiling.shutdown()
         self._masking.shutdown()
 
     # -- how
@@ -135,9 +140,19 @@ class GrammarCompiler:
             raise GrammarError(
                 type.kind, type.source, "the tokens of this model's tokenizer stand for no bytes"
             )
-        matcher = LLMatcher(
-            self._vocabulary.engine, engine_source(type), log_level=0, limits=_LIMITS
-        )
+        source = engine_source(type)
+        self._check_cost(type, source)
+        matcher = LLMatcher(self._vocabulary.engine, source, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             refuse(type, matcher.get_error())
         return Grammar(type, matcher, self._vocabulary, self._masking).begun()
+
+    def _check_cost(self, type: Type, source: str) -> None:
+        try:
+            many, plain = repetitions(type) > MOST_REPETITIONS, is_plain(type)
+        except RecursionError:
+            refuse(type, "it is nested too deeply")
+        if many:
+            refuse(type, f"it is too complex (more than {MOST_REPETITIONS:,} repetitions)")
+        if not plain and not self._trial.survives(source):
+            refuse(type, "it is too complex (compiling it takes too long)")
