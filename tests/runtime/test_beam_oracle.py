@@ -227,7 +227,7 @@ def check_smollm2(
     tokenizer = Tokenizer.load(folder, eos_ids=model.shape.eos)
     engine = Engine.of(model, tokenizer, EngineConfig(num_blocks=400))
     ends = [tokenizer.encode([Piece(text)], start=True)[0] for text in (".", "\n", ",", " and")]
-    fields = {"stop_tokens": ends} if settings["ends"] else {"ignore_eos": True}
+    fields: dict[str, Any] = {"stop_tokens": ends} if settings["ends"] else {"ignore_eos": True}
     fields |= {name: value for name, value in settings.items() if name != "ends"}
     params = SamplingParams(max_tokens=8, **fields)
     oracle.check(engine, prompts, params, wanted=(1,))

@@ -147,7 +147,7 @@ class OnlyEnds(StoppingCriteria):
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
 
-    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         rows = map(tuple, input_ids[:, self.reading.prompt :].tolist())
         found = [self.reading.after(row) for row in rows]
         return torch.tensor([text is not None and not allowed.any() for text, allowed in found])
@@ -177,7 +177,8 @@ def test_the_same_as_transformers_with_a_mask(
     """A hypothesis scores what the model gives its text, and then leaving the language."""
     model, module = tiny("llama")
     engine = Engine.of(model, byte_tokenizer, EngineConfig(num_blocks=2_000))
-    params = SamplingParams(**{"max_tokens": 10} | settings)
+    fields: dict[str, Any] = {"max_tokens": 10} | settings
+    params = SamplingParams(**fields)
     prompts = random_prompts(4, (17,))
     tokens = [tuple(encoded(engine, prompt)) for prompt in prompts]
     reading = Reading(language, engine, len(tokens[0]), params)
