@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 import ramet
 from ramet.errors import LanguageError
 from ramet.runtime import AsyncEngine, Engine
+from ramet.runtime.cli.terminal import plain
 from ramet.runtime.errors import GenerationError, InvalidValue
 from ramet.runtime.events import TextDelta, ValueBound
 from tests.runtime.conftest import ToyEngine, all_back
@@ -334,3 +335,11 @@ def test_random_choices_with_random_logits(engine: Engine) -> None:
         (done,) = engine.generate(f"{i}: ", choices=options, temperature=rng.choice([0.0, 2.0]))
         assert not isinstance(done, Exception)
         assert done["text"] in options
+
+
+def test_the_command_line_shows_what_json_makes_of_an_instance() -> None:
+    value = {"card": Card(name="a", text="b", place="c"), "mood": Mood.BAD, "at": [Point(1, 2)]}
+    card = {"name": "a", "text": "b", "place": "c", "age": 3}
+    assert plain(value) == {"card": card, "mood": "bad", "at": [{"x": 1, "y": 2}]}
+    assert plain(datetime.date(2024, 2, 29)) == "2024-02-29"
+    assert plain(len).startswith("<built-in function len")

@@ -70,7 +70,7 @@ HINTS: list[Any] = [
     Level,
     list[bool],
     dict[str, bool],
-    Word | None,
+    list[Word] | None,
     Annotated[int, Field(gt=3, lt=9)],
     Annotated[int, Field(multiple_of=7, ge=0, le=700)],
     Annotated[Decimal, Field(ge=0, le=9)],
