@@ -85,6 +85,9 @@ class SamplingParams:
     allowed_tokens: Sequence[int] | None = _param(
         None, optional(token_ids(1, MAX_TOKEN_LIST)), "Draw only these tokens."
     )
+    heal: bool = _param(
+        False, flag(), "Draw the end of the text before anew, so that tokens may reach over it."
+    )
     stop: str | Sequence[str] = _param(
         (),
         strings(MAX_STOPS, MAX_STOP_BYTES),
@@ -146,6 +149,10 @@ class SamplingParams:
                 self.best_of,
                 f"best_of is {self.best_of}, and beams {self.beams}: "
                 "a beam search does not sample; leave one of them out",
+            )
+        if self.heal and self.beams > 1:
+            raise ParameterError(
+                "heal", self.heal, "heal is true, but a beam search heals no text; leave one out"
             )
         for name, many in (("n", self.n), ("best_of", self.best_of)):
             if many > 1 and self.temperature == 0 and self.beams == 1:

@@ -7,6 +7,7 @@ tokens stay tokens. A branch takes over the tokens, the uncollected text and the
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from ramet.nodes import Node
 from ramet.runtime.chat import Conversation
@@ -99,6 +100,12 @@ class Context:
     def place(self) -> str:
         """Where in the program a draw is made: the state's path, and the step on it."""
         return f"{self.path}:{self.steps}"
+
+    @property
+    def plain(self) -> str:
+        """The end of the uncollected text that no template wrote."""
+        pieces = takewhile(lambda piece: not piece.control, reversed(self.pending))
+        return "".join(piece.text for piece in reversed([*pieces]))
 
     def walk(self) -> "Iterator[Context]":
         """This state and all under it, parents first."""

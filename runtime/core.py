@@ -29,7 +29,7 @@ from ramet.runtime.grammar import Grammar, GrammarCompiler
 from ramet.runtime.models import Model
 from ramet.runtime.outputs import Outputs
 from ramet.runtime.runner import Runner, layout_of
-from ramet.runtime.sampling import SamplingRow
+from ramet.runtime.sampling import Healing, SamplingRow, Spellings
 from ramet.runtime.scheduler import Scheduler
 from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence, Task, TrieScoring
 from ramet.runtime.text import TextStream
@@ -79,6 +79,7 @@ class EngineCore:
             max_sequences=config.max_sequences,
         )
         self.grammars = GrammarCompiler(tokenizer, shape.vocab, self.eos)
+        self.spellings = Spellings(tokenizer, shape.vocab, self.eos)
         self._outputs = Outputs(self._end)
         self._sequences: dict[Sequence, None] = {}
         self._ids = count()
@@ -144,10 +145,13 @@ class EngineCore:
         on_text: Callable[[str], None] | None = None,
         on_token: Callable[[], None] | None = None,
         grammar: Grammar | None = None,
+        healing: Healing | None = None,
     ) -> Generation:
         """Draw tokens after an idle sequence and append them; `key` is `sample_key`'s.
 
-        With a `grammar`, which is the task's own from now on, the tokens obey it. What `on_token`
+        With a `grammar`, which is the task's own from now on, the tokens obey it. With a `healing`
+        they begin with the text that it took back, which is not told; a grammar says so itself.
+        What `on_token`
         raises, when told of a token, ends the task.
 
         Raises:
@@ -161,8 +165,10 @@ class EngineCore:
             sequence=sequence,
             prompt=len(sequence.tokens),
             on_done=on_done,
-            row=self.row(sequence, params, key, grammar),
-            text=TextStream(self.tokenizer, params, sequence.tokens),
+            row=self.row(sequence, params, key, grammar, healing if grammar is None else None),
+            text=TextStream(
+                self.tokenizer, params, sequence.tokens, "" if healing is None else healing.text
+            ),
             eos=self.eos,
             limit=limit,
             on_text=on_text,
@@ -273,7 +279,12 @@ class EngineCore:
         return limit
 
     def row(
-        self, sequence: Sequence, params: SamplingParams, key: int, grammar: Grammar | None = None
+        self,
+        sequence: Sequence,
+        params: SamplingParams,
+        key: int,
+        grammar: Grammar | None = None,
+        healing: Healing | None = None,
     ) -> SamplingRow:
         """The sampling state of what is to follow these tokens."""
         return SamplingRow(
@@ -283,6 +294,7 @@ class EngineCore:
             prompt=sequence.tokens,
             eos_ids=self.eos,
             grammar=grammar,
+            healing=healing,
         )
 
     def abort(self, task: Task) -> None:

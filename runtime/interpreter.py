@@ -40,7 +40,7 @@ from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import GenerationError
 from ramet.runtime.events import Event, TextDelta, ValueBound
 from ramet.runtime.grammar import Grammar
-from ramet.runtime.sampling import SamplingRow, sample_key
+from ramet.runtime.sampling import Healing, SamplingRow, sample_key
 from ramet.runtime.sequence import (
     Expansion,
     Generation,
@@ -276,14 +276,15 @@ class Interpreter:
         self.core.close(sequence)
 
     def grammar(
-        self, context: Context, node: Gen | Sample
+        self, context: Context, node: Gen | Sample, after: str = ""
     ) -> Generator[Wait, None, Grammar | None]:
-        """What a text of the node obeys, before its first token; None if it has no type. Waits
-        while the type is compiled, on another thread."""
+        """What a text of the node obeys, before its first token; None if it has no type. The tokens
+        that it tells of begin with the text that it comes `after`. Waits while the type is
+        compiled, on another thread."""
         if node.type is None:
             return None
         grammars = self.core.grammars
-        compilation = grammars.compile(node.type)
+        compilation = grammars.compile(node.type, after)
         while not compilation.over:
             with grammars.telling(compilation, partial(self.wake, context)):
                 yield ForGrammar()
@@ -297,6 +298,8 @@ class Interpreter:
         node: Gen | Sample,
         sample: int,
         grammar: Grammar | None,
+        *,
+        healing: Healing | None = None,
         told: bool = True,
     ) -> Generation:
         """Draw on that sequence, for sample number `sample` of the node; who listens is `told` the
@@ -313,6 +316,7 @@ class Interpreter:
             on_text=tell if told and self.listening else None,
             on_token=self.meter.token,
             grammar=grammar,
+            healing=healing,
         )
 
     @property

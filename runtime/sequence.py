@@ -153,7 +153,7 @@ class Generation(Task):
         long_enough = len(self.drawn) > params.min_tokens
         if long_enough and draw.token in self.eos and not params.ignore_eos:
             return self._finish("eos", len(self.drawn) - 1)
-        if long_enough and draw.token in params.stop_tokens:
+        if long_enough and draw.token in params.stop_tokens and not self.text.heals(draw.token):
             return self._finish("stop", len(self.drawn) - 1)
         self.sequence.tokens.append(draw.token)
         if grammar is not None:
@@ -179,6 +179,8 @@ class Generation(Task):
         if self.text.stopped:
             self.finish_reason = "stop"
             self.kept = self.text.kept_tokens
+        else:
+            self.kept = self.text.kept(kept)
         grammar = self.row.grammar
         if grammar is not None:
             cut = self.text.stopped

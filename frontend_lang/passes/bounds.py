@@ -128,7 +128,8 @@ def needs(graph: Graph, count: Count) -> Iterator[Need]:
         earlier = before(node)
         now = _Known() if earlier is None else known[earlier]
         if isinstance(node, Gen | Sample):
-            now = _Known(now.tokens + _ending(now, count), sharp=False)
+            ending = 0 if node.params.heal else _ending(now, count)  # less, if it is taken back
+            now = _Known(now.tokens + ending, sharp=False)
             yield Need(id, now.tokens, now.tokens + node.params.max_tokens)
         elif isinstance(node, Select | Score):
             yield Need(id, now.tokens, now.tokens)

@@ -15,7 +15,7 @@ from llguidance import LLMatcher, LLParserLimits
 from ramet.runtime.errors import EngineClosed, GrammarError
 from ramet.runtime.grammar.compilation import Compilation
 from ramet.runtime.grammar.hazards import MOST_REPETITIONS, is_plain, repetitions
-from ramet.runtime.grammar.source import engine_source, refuse
+from ramet.runtime.grammar.source import behind, engine_source, refuse
 from ramet.runtime.grammar.state import Grammar
 from ramet.runtime.grammar.trial import Trial
 from ramet.runtime.grammar.vocabulary import Vocabulary
@@ -55,7 +55,7 @@ class GrammarCompiler:
         self._eos = frozenset(eos)
         self._most = most
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[Type, Compilation] = OrderedDict()
+        self._kept: OrderedDict[tuple[Type, str], Compilation] = OrderedDict()
         self._compiling = ThreadPoolExecutor(1, "ramet-grammar")
         self._masking = ThreadPoolExecutor(1, "ramet-mask")
         self._trial = Trial()
@@ -69,14 +69,15 @@ class GrammarCompiler:
         `Compilation.start` does."""
         return self.compile(type).start()
 
-    def compile(self, type: Type) -> Compilation:
-        """The type, on its way to its grammar or there already. Raises `EngineClosed`."""
-        kept = self._kept.get(type)
+    def compile(self, type: Type, after: str = "") -> Compilation:
+        """The type, on its way to its grammar or there already; its texts come `after` another,
+        which they begin with as tokens. Raises `EngineClosed`."""
+        kept = self._kept.get((type, after))
         if kept is None or kept.broken:
-            kept = self._kept[type] = self._begun(type)
+            kept = self._kept[type, after] = self._begun(type, after)
             while len(self._kept) > 1 and self._too_many:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(type)
+        self._kept.move_to_end((type, after))
         return kept
 
     @contextmanager
@@ -111,9 +112,9 @@ class GrammarCompiler:
 
     # -- how
 
-    def _begun(self, type: Type) -> Compilation:
+    def _begun(self, type: Type, after: str) -> Compilation:
         try:
-            made = self._compiling.submit(self._compiled, type)
+            made = self._compiling.submit(self._compiled, type, after)
         except RuntimeError:
             raise EngineClosed("the engine is closed") from None
         compilation = Compilation(type, made)
@@ -127,7 +128,7 @@ class GrammarCompiler:
 
     @property
     def _too_many(self) -> bool:
-        size = sum(len(type.source.encode()) for type in self._kept)
+        size = sum(len(type.source.encode()) for type, _ in self._kept)
         return len(self._kept) > self._most or size > self._most_bytes
 
     @cached_property
@@ -135,17 +136,15 @@ class GrammarCompiler:
         """Built with the first grammar: reading the bytes of 50,000 tokens takes 0.2 s."""
         return Vocabulary(self._tokenizer, self._vocab_size, self._eos)
 
-    def _compiled(self, type: Type) -> Grammar:
+    def _compiled(self, type: Type, after: str) -> Grammar:
         if not self._tokenizer.exact_bytes:
             raise GrammarError(
                 type.kind, type.source, "the tokens of this model's tokenizer stand for no bytes"
             )
         source = engine_source(type)
         self._check_cost(type, source)
-        matcher = LLMatcher(self._vocabulary.engine, source, log_level=0, limits=_LIMITS)
-        if matcher.is_error():
-            refuse(type, matcher.get_error())
-        return Grammar(type, matcher, self._vocabulary, self._masking).begun()
+        grammar = self._begin(type, source)
+        return self._begin(type, behind(after, source), after) if after else grammar
 
     def _check_cost(self, type: Type, source: str) -> None:
         try:
@@ -156,3 +155,9 @@ class GrammarCompiler:
             refuse(type, f"it is too complex (more than {MOST_REPETITIONS:,} repetitions)")
         if not plain and not self._trial.survives(source):
             refuse(type, "it is too complex (compiling it takes too long)")
+
+    def _begin(self, type: Type, source: str, after: str = "") -> Grammar:
+        matcher = LLMatcher(self._vocabulary.engine, source, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            refuse(type, matcher.get_error())
+        return Grammar(type, matcher, self._vocabulary, self._masking, after=after).begun()

@@ -45,6 +45,13 @@ def engine_source(type: Type) -> str:
             return _pattern(PATTERNS[type.kind])
 
 
+def behind(text: str, source: str) -> str:
+    """What the engine compiles for that text, and behind it what it compiles for the source."""
+    (alone,) = json.loads(source)["grammars"]
+    start = {"lark_grammar": f"start: {json.dumps(text)} @behind"}
+    return json.dumps({"grammars": [start, {"name": "behind", **alone}]})
+
+
 def refuse(type: Type, said: str) -> NoReturn:
     """Raise `GrammarError` with what the engine said of the type, and where."""
     raise GrammarError(type.kind, type.source, reason_of(type, said))

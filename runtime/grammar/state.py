@@ -21,6 +21,8 @@ Mask = NDArray[np.uint8]
 class Grammar:
     """The grammar of one text, after the tokens that it accepted.
 
+    Its tokens begin with the text that it comes `after`, if there is one.
+
     Made by a `GrammarCompiler`; a branch goes on with a `copy`. Copies share the engine's lexer,
     which grows as they go: when one finds it too complex, the `origin` is `broken` and is compiled
     anew for the next text.
@@ -30,6 +32,7 @@ class Grammar:
     """
 
     __slots__ = (
+        "_after",
         "_ahead",
         "_at",
         "_forced",
@@ -50,9 +53,11 @@ class Grammar:
         vocabulary: Vocabulary,
         masking: Executor,
         origin: Self | None = None,
+        after: str = "",
     ) -> None:
         self.type = type
         self.broken = False
+        self._after = after
         self._matcher = matcher
         self._vocabulary = vocabulary
         self._masking = masking
@@ -75,7 +80,12 @@ class Grammar:
 
     def copy(self) -> Self:
         other = self.__class__(
-            self.type, self._settled.deep_copy(), self._vocabulary, self._masking, self._origin
+            self.type,
+            self._settled.deep_copy(),
+            self._vocabulary,
+            self._masking,
+            self._origin,
+            self._after,
         )
         other._mask = self._mask
         other._forced, other._at = self._forced, self._at
@@ -151,9 +161,9 @@ class Grammar:
         return self._vocabulary.size
 
     def matches(self, text: str) -> bool:
-        """Whether this text is whole, from its beginning."""
+        """Whether this text is whole, from its beginning behind what it comes after."""
         matcher = self._origin._matcher.deep_copy()
-        tokens = self._vocabulary.engine.greedy_tokenize(text)
+        tokens = self._vocabulary.engine.greedy_tokenize(self._after + text)
         return matcher.consume_tokens(tokens) and matcher.is_accepting()
 
     @property

@@ -25,8 +25,9 @@ _NUCLEUS_GUESSES = (64, 1024)
 
 
 def allow(logits: Tensor, rows: Rows) -> None:
-    """`allowed_tokens`: nothing else can be drawn."""
-    allowed = {i: row.allowed for i, row in enumerate(rows) if row.allowed is not None}
+    """`allowed_tokens`, and what spells a text that was taken back: nothing else can be drawn."""
+    found = ((i, row.allowed) for i, row in enumerate(rows))
+    allowed = {i: tokens for i, tokens in found if tokens is not None}
     if allowed:
         index = list(allowed)
         cells = _cells(logits, index, list(allowed.values()))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ramet.params import SamplingParams
 from ramet.runtime.errors import RequestError
 from ramet.runtime.grammar import Grammar
+from ramet.runtime.sampling.healing import Healing
 
 # Below this a temperature would overflow float32; it is read as 0, as vLLM does.
 GREEDY_BELOW = 1e-5
@@ -22,19 +23,21 @@ class SamplingRow:
     """The sampling state of one sequence: its parameters, its key, and what it has drawn.
 
     `prompt` counts for the repetition penalty. Within a `grammar` the text ends where that says so:
-    `min_tokens` and `ignore_eos` hold as long as it can go on. Raises `RequestError` when a biased
+    `min_tokens` and `ignore_eos` hold as long as it can go on. While there is a `healing`, tokens
+    spell what it took back. Raises `RequestError` when a biased
     or allowed token is not in the vocabulary.
     """
 
     __slots__ = (
+        "_allowed",
         "_counted",
         "_plain",
-        "allowed",
         "bias",
         "bias_ids",
         "drawn",
         "ends",
         "grammar",
+        "healing",
         "key",
         "params",
         "tally",
@@ -49,6 +52,7 @@ class SamplingRow:
         prompt: Sequence[int] = (),
         eos_ids: Collection[int] = (),
         grammar: Grammar | None = None,
+        healing: Healing | None = None,
     ) -> None:
         bias = dict(params.logit_bias)
         _check_ids("logit_bias", bias, vocab_size)
@@ -56,10 +60,11 @@ class SamplingRow:
         self.params = params
         self.key = key
         self.grammar = grammar
+        self.healing = healing
         self.drawn = 0
         self.bias_ids = _ids(bias)
         self.bias = np.fromiter(bias.values(), np.float32, len(bias))
-        self.allowed = None if params.allowed_tokens is None else _ids(params.allowed_tokens)
+        self._allowed = None if params.allowed_tokens is None else _ids(params.allowed_tokens)
         ends = {*eos_ids, *params.stop_tokens} if params.min_tokens else set()
         self.ends = _ids(sorted(token for token in ends if token < vocab_size))
         self.tally = Tally(prompt if self.repeats else ())
@@ -71,6 +76,8 @@ class SamplingRow:
     def accept(self, token: int) -> None:
         """The token was drawn and belongs to the sequence now."""
         self.drawn += 1
+        if self.healing is not None:
+            self.healing = self.healing.after(token)
         if self._counted:
             self.tally.add(token)
 
@@ -89,7 +96,16 @@ class SamplingRow:
     @property
     def plain(self) -> bool:
         """Whether the next token is just the likeliest one."""
-        return self._plain and not self.too_short
+        return self._plain and not self.too_short and self.healing is None
+
+    @property
+    def allowed(self) -> NDArray[np.int64] | None:
+        """The tokens of which the next is one; None where it is any."""
+        if self.healing is None:
+            return self._allowed
+        if self._allowed is None:
+            return self.healing.tokens
+        return np.intersect1d(self._allowed, self.healing.tokens)
 
     @property
     def too_short(self) -> bool:

@@ -12,6 +12,7 @@ from ramet.nodes import Gen, Sample
 from ramet.runtime.context import Context, ForTasks, Wait
 from ramet.runtime.errors import GenerationError
 from ramet.runtime.interpreter import Interpreter
+from ramet.runtime.sampling import Healing
 from ramet.runtime.sequence import Generation, Sequence
 from ramet.runtime.steps.typed import cut_short, value
 from ramet.runtime.values import GenInfo
@@ -36,9 +37,16 @@ class Drawn:
 
 
 def draw(
-    run: Interpreter, context: Context, sequence: Sequence, id: int, node: Gen | Sample
+    run: Interpreter,
+    context: Context,
+    sequence: Sequence,
+    id: int,
+    node: Gen | Sample,
+    healing: Healing | None,
 ) -> Generator[Wait, None, list[Drawn]]:
     """The samples of a node, in their order; with `best_of` the best of them, best first.
+
+    Where there is a healing, each draws the end of the sequence's text anew.
 
     The sequence stays as it is, except for a `gen` with one text: then that, or one of those it is
     chosen from, is drawn on the sequence itself.
@@ -47,16 +55,25 @@ def draw(
     on_itself = isinstance(node, Gen) and params.n == 1
     choosy = params.best_of > 1
     asks = replace(node, params=replace(params, logprobs=params.logprobs or 0)) if choosy else node
-    grammar = yield from run.grammar(context, node)
+    grammar = yield from run.grammar(context, node, "" if healing is None else healing.text)
     first = sequence if on_itself else run.fork_sequence(context, sequence)
+    if healing is not None:
+        run.core.cut(first, len(first.tokens) - healing.count)
     if params.samples > 1:
         yield from _compute(run, context, first)
     others = [run.fork_sequence(context, first) for _ in range(params.samples - 1)]
     tasks = tuple(
         run.generate(
-            context, place, id, asks, i, None if grammar is None else grammar.copy(), not choosy
+            context,
+            place,
+            id,
+            asks,
+            number,
+            None if grammar is None else grammar.copy(),
+            healing=healing,
+            told=not choosy,
         )
-        for i, place in enumerate((first, *others))
+        for number, place in enumerate((first, *others))
     )
     yield ForTasks(tasks)
     run.settle(context, tasks)
