@@ -12,11 +12,11 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
 from ramet.callsite import callsite
 from ramet.domains import Domain, checked
-from ramet.errors import AppendError, ParameterError, shown
+from ramet.errors import AppendError, ParameterError, near_miss, shown
 from ramet.hints import type_of
 from ramet.lazy import Lazy
 from ramet.nodes import Method, Role
-from ramet.params import SEED, TEMPERATURE, SamplingParams
+from ramet.params import SAMPLING_FIELDS, SEED, TEMPERATURE, SamplingParams
 from ramet.types import Type, choice_type, json_type
 
 P = ParamSpec("P")
@@ -150,6 +150,11 @@ def gen(name: str, /, **fields: Any) -> Generation:
     """
     typed = {name: fields.pop(name, None) for name in _TYPED}
     try:
+        for field in fields.keys() - SAMPLING_FIELDS.keys():
+            hint = near_miss(field, (*SAMPLING_FIELDS, *_TYPED))
+            raise ParameterError(
+                field, fields[field], f"unknown sampling parameter {shown(field)}{hint}"
+            )
         params = SamplingParams.from_dict(fields)
         return Generation(_name(name, "gen"), params, _type_of(typed))
     except ParameterError as error:

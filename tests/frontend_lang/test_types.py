@@ -89,3 +89,8 @@ def test_the_options_of_a_text_may_be_known_only_when_it_runs() -> None:
         late.trace(options=[3])
     assert caught.value.span is not None
     assert caught.value.span.line == 3
+
+
+def test_a_keyword_that_is_misspelled() -> None:
+    with pytest.raises(ParameterError, match="did you mean 'choices'"):
+        ramet.gen("x", choice=["a"])  # pyright: ignore[reportCallIssue]
