@@ -152,9 +152,9 @@ class GrammarCompiler:
         except RecursionError:
             refuse(type, "it is nested too deeply")
         if many:
-            refuse(type, f"it is too complex (more than {MOST_REPETITIONS:,} repetitions)")
+            refuse(type, f"too many repetitions, over {MOST_REPETITIONS:,}")
         if not plain and not self._trial.survives(source):
-            refuse(type, "it is too complex (compiling it takes too long)")
+            refuse(type, "compiling it takes too long")
 
     def _begin(self, type: Type, source: str, after: str = "") -> Grammar:
         matcher = LLMatcher(self._vocabulary.engine, source, log_level=0, limits=_LIMITS)

@@ -1,8 +1,8 @@
 """Compiles a type in a process of its own first, which is stopped if that takes too long.
 
 The engine's fuel bounds what its lexer does. It does not bound what comes before: whether an
-intersection of patterns is empty (`allOf`, `&`, `~`), or what the multiples of several numbers have
-in common. Such types are rare; those that certainly need none of it are not tried out.
+intersection of patterns is empty (`allOf`, `&`, `~`), what the multiples of several numbers have in
+common, how deep the rules lead. What certainly needs none of it (`hazards.py`) is not tried out.
 
 As a script, it is that process: it reads the engine's source, and ends with 0 when it is compiled.
 It imports nothing of ramet, so that it starts in a tenth of a second.
@@ -16,6 +16,7 @@ from typing import IO
 
 SECONDS = 0.4
 MIB = 128
+STACK = 1 << 20  # bytes; a thread has at least twice that
 
 
 class Trial:
@@ -48,6 +49,7 @@ def _compile(source: IO[str]) -> None:
     most = size + (MIB << 20)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_STACK, (STACK, STACK))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of CPU time; then SIGPROF ends the process
     matcher = LLMatcher(tokenizer, source.read(), log_level=0)
     matcher.compute_bitmask()

@@ -1,6 +1,7 @@
 """Types that compile, types that are refused with a reason, and what is kept of them."""
 
 import random
+import threading
 import time
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from ramet.runtime.errors import ConstraintError, GrammarError
 from ramet.runtime.grammar import GrammarCompiler
+from ramet.runtime.grammar.trial import Trial
 from ramet.types import Type, json_type
 from tests.runtime.grammar.walks import allowed, walk
 from tests.runtime.tokenizers import byte_level, smollm2, wordpiece
@@ -67,6 +69,11 @@ def test_a_line_of_a_grammar_is_shown_with_a_caret() -> None:
     _, line, caret = str(caught.value).split("\n")
     assert line.strip() == 'start: "a" there'
     assert line[caret.index("^") :] == '"a" there'
+
+
+def sources(compiler: GrammarCompiler) -> list[str]:
+    """Of what it keeps, the least recently used first."""
+    return [kept.type.source for kept in compiler._kept.values()]
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -130,7 +137,9 @@ def test_a_type_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = grammars()
     made = []
     compiled = compiler._compiled
-    monkeypatch.setattr(compiler, "_compiled", lambda type: made.append(type) or compiled(type))
+    monkeypatch.setattr(
+        compiler, "_compiled", lambda type, *rest: made.append(type) or compiled(type, *rest)
+    )
     for pattern in ("a+", "b+", "a+", "a+"):
         compiler.start(Type("regex", pattern))
     assert made == [Type("regex", "a+"), Type("regex", "b+")]
@@ -141,14 +150,14 @@ def test_the_least_recently_used_goes_first(settings: dict[str, int]) -> None:
     compiler = grammars(**settings)
     for pattern in ("a+", "b+", "a+", "c+"):
         compiler.start(Type("regex", pattern))
-    assert [type.source for type in compiler._kept] == ["a+", "c+"]
+    assert sources(compiler) == ["a+", "c+"]
 
 
 def test_one_larger_than_all_is_kept_alone() -> None:
     compiler = grammars(most_bytes=5)
     compiler.start(Type("regex", "a+"))
     compiler.start(Type("regex", "a{3}b{3}"))
-    assert [type.source for type in compiler._kept] == ["a{3}b{3}"]
+    assert sources(compiler) == ["a{3}b{3}"]
 
 
 def test_what_became_too_complex_is_compiled_anew() -> None:
@@ -157,10 +166,94 @@ def test_what_became_too_complex_is_compiled_anew() -> None:
     hostile = Type("regex", r"(\w{1,200}){1,200}")
     with pytest.raises(ConstraintError, match="too complex"):
         walk(compiler.start(hostile), random.Random(0), 50, ending=0)
-    before = compiler._kept[hostile]
+    before = compiler.compile(hostile)
+    assert not before.broken
+    with pytest.raises(ConstraintError, match="too complex"):
+        walk(before.start(), random.Random(0), 50, ending=0)
     assert before.broken
     assert allowed(compiler.start(hostile))
-    assert compiler._kept[hostile] is not before
+    assert compiler.compile(hostile) is not before
+
+
+def test_what_is_refused_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = grammars()
+    for _ in range(2):
+        with pytest.raises(GrammarError):
+            compiler.start(Type("regex", "["))
+        monkeypatch.setattr(compiler, "_compiled", None)
+    assert sources(compiler) == ["["]
+
+
+PLAIN: list[Any] = [
+    True,
+    {"type": "string", "pattern": "^a+$", "title": "t"},
+    {"type": "array", "items": {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "null"}]}},
+    {
+        "$defs": {"n": {"enum": [1, "a"]}},
+        "type": "object",
+        "properties": {"x": {"$ref": "#/$defs/n"}},
+    },
+]
+INTERSECTIONS: list[Any] = [
+    {"allOf": [{"type": "string"}, {"minLength": 3}]},
+    {"type": "string", "pattern": "^a+$", "maxLength": 9},
+    {"type": "integer", "multipleOf": 7},
+    {"type": "object", "properties": {"x": {"$ref": "#", "type": "object"}}},
+    {"$defs": {"n": {"not": {}}}},
+    {"type": "array", "items": {"patternProperties": {"a": {}}}},
+    {"anyOf": [{"type": "null"}, {"oneOf": []}]},
+]
+
+
+def test_what_may_be_an_intersection_is_tried_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(Trial, "survives", lambda self, source: bool(tried.append(source)))
+    compiler = grammars()
+    for schema in PLAIN:
+        compiler.start(json_type(schema))
+    compiler.start(Type("regex", "a{3}&b"))
+    assert not tried
+    for schema in INTERSECTIONS:
+        with pytest.raises(GrammarError, match="takes too long"):
+            compiler.start(json_type(schema))
+    with pytest.raises(GrammarError, match="takes too long"):
+        compiler.start(Type("grammar", "start: /a/ & /b/"))
+    assert len(tried) == len(INTERSECTIONS) + 1
+
+
+def test_a_thousand_repetitions_are_enough() -> None:
+    compiler = grammars()
+    assert compiler.start(Type("regex", "[ab]{2}" * 1000))
+    for type in (
+        Type("regex", "[ab]{2}" * 1001),
+        json_type({"type": "array", "items": {"type": "string", "pattern": "a?" * 1001}}),
+        json_type({"type": "object", "patternProperties": {"a?" * 1001: True}}),
+    ):
+        with pytest.raises(GrammarError, match=r"too many repetitions, over 1,000"):
+            compiler.start(type)
+
+
+def test_closing_stops_a_trial() -> None:
+    compiler = grammars()
+    began = threading.Event()
+    survives = compiler._trial.survives
+
+    def slow(source: str) -> bool:
+        began.set()
+        return survives(source)
+
+    compiler._trial.survives = slow  # type: ignore[method-assign]
+    hostile = json_type(
+        {"allOf": [{"type": "string", "pattern": f".*a.{{{i}}}"} for i in range(40)]}
+    )
+    compilation = compiler.compile(hostile)
+    assert began.wait(20)
+    compiler.close()
+    assert compilation.over
+    with pytest.raises(GrammarError):
+        compilation.start()
+    process = compiler._trial._process
+    assert process is None or process.returncode is not None
 
 
 def test_tokens_without_bytes_are_refused() -> None:
