@@ -33,7 +33,7 @@ from ramet.runtime import Engine, EngineConfig
 from ramet.runtime.models import load_model
 from ramet.runtime.result import Finished
 from ramet.runtime.tokenizer import Piece, Tokenizer
-from ramet.runtime.values import SelectInfo
+from ramet.runtime.values import SamplesInfo, SelectInfo
 
 WORDS = (
     "a gardener planted twelve pear trees along the southern wall and wrote down when each of them "
@@ -103,12 +103,17 @@ class Bench:
     def _beams(self) -> Workload:
         prompts = [self._text(PROMPT) for _ in range(4)]
         items = [{"prompt": p, "width": BEAMS, "tokens": SEARCH_TOKENS} for p in prompts]
-        mine: list[list[Sequence[int]]] = []
-        other: list[list[Sequence[int]]] = []
+        mine: list[list[tuple[int, ...]]] = []
+        other: list[list[list[int]]] = []
 
         def ours() -> None:
             done = [_finished(each) for each in self._empty().run_batch(SEARCH, items)]
-            mine[:] = [[sample.tokens for sample in each.info("best").samples] for each in done]
+            found = (each.info("best") for each in done)
+            mine[:] = [
+                [sample.tokens for sample in info.samples]
+                for info in found
+                if isinstance(info, SamplesInfo)
+            ]
 
         def theirs() -> None:
             found = self._generate(
@@ -167,7 +172,8 @@ class Bench:
 
         def ours() -> None:
             done = self._empty().run(ASK, context=context, questions=questions)
-            mine[:] = [branch.infos["answer"] for branch in done.root.branches]
+            infos = (branch.infos["answer"] for branch in done.root.branches)
+            mine[:] = [info for info in infos if isinstance(info, SelectInfo)]
 
         def theirs() -> None:
             other[:] = [
