@@ -19,7 +19,7 @@ class GenInfo:
     logprobs: tuple[Draw, ...]  # of each token, where the node asks for them
     usage: Usage
     score: float | None = None  # of the hypothesis, in a beam search
-    texts: tuple[str, ...] = ()  # of all hypotheses, best first
+    texts: tuple[str, ...] = ()  # of the hypotheses that were found, best first
     scores: tuple[float, ...] = ()  # theirs
 
     @property

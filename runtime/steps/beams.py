@@ -25,7 +25,7 @@ from ramet.runtime.grammar import Grammar
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sampling import Continuations, Draw
 from ramet.runtime.sequence import Expansion, Sequence as EngineSequence, Usage
-from ramet.runtime.steps.hypotheses import Beam, Draws, Reading
+from ramet.runtime.steps.hypotheses import Beam, Draws, Reading, can_rise
 from ramet.runtime.steps.typed import cut_short, value
 from ramet.runtime.text import TextStream
 from ramet.runtime.values import GenInfo, SamplesInfo
@@ -137,7 +137,7 @@ class _Beams:
             wanted=count,
             length_penalty=params.length_penalty,
             early_stopping=params.early_stopping,
-            rises=_can_rise(node),
+            rises=can_rise(params, node.type is not None),
         )
         self._params = params
         self._prompt = len(sequence.tokens)
@@ -345,14 +345,3 @@ class _Telling:
         text = "".join(map(self._text.push, self._beams.written(path, self._path)))
         self._path = path
         return text + self._text.finish() if self._beams.over(path) else text
-
-
-def _can_rise(node: Gen | Sample) -> bool:
-    """Whether a token can add to a log-probability. What is added to logits can; in a grammar also
-    a repetition penalty under 1, with which the tokens ruled out may have a mass over 1."""
-    params = node.params
-    return (
-        any(bias > 0 for _, bias in dict(params.logit_bias).items())
-        or min(params.presence_penalty, params.frequency_penalty) < 0
-        or (node.type is not None and params.repetition_penalty < 1)
-    )

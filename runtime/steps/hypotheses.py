@@ -90,3 +90,14 @@ class Beam:
     def fork(self, sequence: Sequence) -> "Beam":
         """One with the same past, on a fork of the sequence."""
         return Beam(sequence, self.row.fork(self.row.key), self.reading, self.draws, self.after)
+
+
+def can_rise(params: SamplingParams, typed: bool) -> bool:
+    """Whether a token can add to the log-probability of a hypothesis. What is added to logits can;
+    in a grammar also a repetition penalty under 1, with which what is ruled out may have a mass
+    over 1."""
+    return (
+        any(bias > 0 for bias in dict(params.logit_bias).values())
+        or min(params.presence_penalty, params.frequency_penalty) < 0
+        or (typed and params.repetition_penalty < 1)
+    )

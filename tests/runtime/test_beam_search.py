@@ -678,7 +678,14 @@ def test_an_interrupt_gives_everything_back(toy_engine: ToyEngine, at: int) -> N
     check(engine, run(engine, search, text=PROMPT, params=params), PROMPT, params)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@ramet.program
+def typed(s: ramet.State, text: str, params: Any) -> None:
+    """In as many tokens as there are at most."""
+    s += text
+    s += ramet.gen("best", regex=f"[a-h ]{{1,{params.max_tokens}}}", **params.to_dict())
+
+
+@pytest.mark.parametrize("seed", range(6))
 def test_any_searches_in_any_company(toy_engine: ToyEngine, seed: int) -> None:
     """Random settings and requests, a pool that hardly holds the largest, some cancelled."""
     rng = random.Random(seed)
@@ -701,10 +708,9 @@ def test_any_searches_in_any_company(toy_engine: ToyEngine, seed: int) -> None:
             stop=rng.choice([(), ("a", "bc")]),
         )
         text = "".join(rng.choices("ab", k=rng.randint(1, 20)))
+        arguments = {"text": text, "params": params}
         runs.append(
-            rng.choice(
-                [(search, {"text": text, "params": params}), (everything, {"params": params})]
-            )
+            rng.choice([(search, arguments), (typed, arguments), (everything, {"params": params})])
         )
     active = [engine.start(program, arguments) for program, arguments in runs]
     cancelled = rng.sample(active, 2)
