@@ -41,7 +41,7 @@ def sharing_table(runs: Sequence[Finished], stats: EngineStats, block_size: int)
         (f"{asked:,}", "prompt tokens, had each gen, option and branch been a request"),
         (f"{total.prompt_reused:,}", f"of them reused ({_percent(total.prompt_reused, asked)})"),
         (f"{total.prompt_computed:,}", "computed"),
-        (f"{total.generated:,}", "generated"),
+        (f"{total.generated:,}", "generated" + _forced(total)),
         (f"{-(-asked // block_size):,}", f"blocks of {block_size} tokens without sharing"),
         (f"{stats.cache.published:,}", "blocks filled and kept to be found again"),
         (f"{total.copied_blocks:,}", "blocks copied on write"),
@@ -62,7 +62,7 @@ def legend() -> Text:
 def numbers(usage: Usage) -> str:
     """What a state cost, in words."""
     parts = (usage.prompt_reused, usage.prompt_computed, usage.generated)
-    told = "{} reused, {} computed, {} generated".format(*parts)
+    told = "{} reused, {} computed, {} generated".format(*parts) + _forced(usage)
     if usage.copied_blocks:
         told += f", {usage.copied_blocks} block cop{'y' if usage.copied_blocks == 1 else 'ies'}"
     return told
@@ -94,6 +94,10 @@ def _label(state: FinishedState, name: str, widest: int) -> Text:
     written = "".join(span.text for span in state.written if span.generated).strip()
     label.append(f"\n“{snippet(written)}”", "italic")
     return label
+
+
+def _forced(usage: Usage) -> str:
+    return f" ({usage.forced:,} forced by a type)" if usage.forced else ""
 
 
 def _percent(part: int, whole: int) -> str:

@@ -42,3 +42,16 @@ def test_the_tree_and_the_table_agree_with_the_usage(byte_tokenizer: Tokenizer) 
     assert re.search(rf"\b{asked}\s+prompt tokens, had each", table)
     assert re.search(rf"\b{done.usage.prompt_computed}\s+computed", table)
     assert re.search(r"\b8\s+generated", table)
+
+
+def test_what_a_type_forced_is_told(byte_tokenizer: Tokenizer) -> None:
+    engine = Engine.of(ToyModel(), byte_tokenizer, EngineConfig(num_blocks=64))
+    (done,) = engine.generate("Say: ", regex="[ab] and so on")
+    assert not isinstance(done, Exception)
+    assert "11 generated (10 forced by a type)" in printed(state_tree(done))
+    assert re.search(
+        r"\b11\s+generated \(10 forced", printed(sharing_table([done], engine.stats(), 16))
+    )
+    (plain,) = engine.generate("Say: ", max_tokens=2, ignore_eos=True)
+    assert not isinstance(plain, Exception)
+    assert "forced" not in printed(state_tree(plain))

@@ -11,6 +11,7 @@ from ramet.runtime.errors import ConstraintError, GrammarError
 from ramet.runtime.grammar import GrammarCompiler
 from ramet.runtime.grammar.trial import Trial
 from ramet.types import Type, json_type
+from tests.runtime.grammar.bombs import resident
 from tests.runtime.grammar.walks import allowed, walk
 from tests.runtime.tokenizers import byte_level, smollm2, wordpiece
 
@@ -182,6 +183,22 @@ def test_what_is_refused_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
             compiler.start(Type("regex", "["))
         monkeypatch.setattr(compiler, "_compiled", None)
     assert sources(compiler) == ["["]
+
+
+@pytest.mark.slow
+def test_ten_thousand_schemas_take_no_more_than_a_few(large: GrammarCompiler) -> None:
+    """Of all that were compiled, 64 are kept."""
+
+    def compile_some(numbers: range) -> float:
+        for i in numbers:
+            names = [f"name{i}", f"other{i}", "x"]
+            schema = {"type": "object", "properties": {n: {"type": "string"} for n in names}}
+            walk(large.start(json_type({**schema, "required": names})), random.Random(i), 3)
+        return resident()
+
+    before = compile_some(range(1_000))
+    assert compile_some(range(1_000, 10_000)) - before < 64
+    assert len(sources(large)) <= 64
 
 
 PLAIN: list[Any] = [

@@ -72,6 +72,38 @@ def test_texts_of_random_schemas_are_valid(both: tuple[Tokenizer, GrammarCompile
     assert whole > 90
 
 
+@pytest.mark.slow
+def test_a_thousand_patterns() -> None:
+    """Every text that ended is one of its pattern's."""
+    tokenizer = smollm2()
+    grammars = compiler(tokenizer)
+    rng = random.Random(15)
+    whole = 0
+    while whole < 1_000:
+        pattern = random_regex(rng)
+        grammar = grammars.start(Type("regex", pattern))
+        text = spelled(tokenizer, walk(grammar, rng, 200))
+        if grammar.can_end:
+            assert re.fullmatch(pattern, text), (pattern, text)
+            whole += 1
+
+
+@pytest.mark.slow
+def test_a_thousand_schemas() -> None:
+    """Every text that ended is valid."""
+    tokenizer = smollm2()
+    grammars = compiler(tokenizer)
+    rng = random.Random(16)
+    whole = 0
+    while whole < 1_000:
+        schema = random_schema(rng)
+        grammar = grammars.start(json_type(schema))
+        text = spelled(tokenizer, walk(grammar, rng, 400))
+        if grammar.can_end:
+            jsonschema.validate(json.loads(text), schema)
+            whole += 1
+
+
 def test_numbers_and_truth_values_are_read_back(both: tuple[Tokenizer, GrammarCompiler]) -> None:
     tokenizer, grammars = both
     rng = random.Random(7)
