@@ -215,7 +215,7 @@ def test_what_is_cut_loses(toy_engine: ToyEngine) -> None:
             "x", regex="[ab]*c", max_tokens=4, n=n, best_of=best_of, temperature=9.0, seed=seed
         )
 
-    done = run(engine, typed, n=2, best_of=12)
+    done = engine.run(typed, n=2, best_of=12)
     found = samples(done).samples[0]
     whole = [text.endswith("c") for text in found.texts]
     assert whole == sorted(whole, reverse=True)
@@ -236,7 +236,7 @@ def test_the_end_of_a_typed_text_does_not_count(toy_engine: ToyEngine) -> None:
             "x", regex="[a-h]{2,9}", best_of=6, temperature=1.0, max_tokens=10, seed=1
         )
 
-    info = run(engine, typed).info("x")
+    info = engine.run(typed).info("x")
     assert isinstance(info, GenInfo)
     assert info.scores == pytest.approx([mean(engine, text) for text in info.texts], abs=1e-4)
 
