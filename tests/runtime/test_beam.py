@@ -10,6 +10,7 @@ import pytest
 
 from ramet.params import SamplingParams
 from ramet.runtime.beam import BeamSearch, Path
+from ramet.runtime.steps.hypotheses import can_rise
 from tests.runtime.beams import Logprobs, Scored, Tokens, plainly
 
 PENALTIES = (0.0, 0.5, 1.0, 2.0, -1.0)
@@ -172,6 +173,23 @@ def lazily_hasty(logprobs: Logprobs, params: SamplingParams) -> Tokens:
         ]
         search.advance(ways, lambda path: path.token == 0)
     return tuple(search.finished[0].path.tokens)
+
+
+@pytest.mark.parametrize(
+    ("fields", "typed", "rises"),
+    [
+        ({}, True, False),
+        ({"logit_bias": {1: -5.0}, "presence_penalty": 1.0, "frequency_penalty": 1.0}, True, False),
+        ({"repetition_penalty": 1.5}, True, False),
+        ({"repetition_penalty": 0.5}, False, False),  # what is negative stays so
+        ({"repetition_penalty": 0.5}, True, True),  # but not the mass of many
+        ({"logit_bias": {1: -5.0, 2: 0.1}}, False, True),
+        ({"presence_penalty": -0.1}, False, True),
+        ({"frequency_penalty": -0.1}, False, True),
+    ],
+)
+def test_what_can_raise_a_score(fields: dict[str, Any], typed: bool, rises: bool) -> None:
+    assert can_rise(SamplingParams(beams=2, **fields), typed) == rises
 
 
 # -- single rules
