@@ -4,9 +4,9 @@ Compiling and every later step are bounded: what is too complex is refused withi
 whatever the pattern, and the thread is free again. Knows no sequence and no sampling.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -60,7 +60,6 @@ class GrammarCompiler:
         self._masking = ThreadPoolExecutor(1, "ramet-mask")
         self._trial = Trial()
         self._waiting: dict[Compilation, list[Callable[[], None]]] = {}
-        self._over: deque[Compilation] = deque()  # from the thread; not told yet
         self.on_over: Callable[[], None] = lambda: None
         """Called from the thread whenever a type is compiled, or refused."""
 
@@ -94,8 +93,8 @@ class GrammarCompiler:
 
     def deliver(self) -> None:
         """Tell those who wait of the compilations that are over by now."""
-        while self._over:
-            for call in list(self._waiting.get(self._over.popleft(), ())):
+        for compilation in [each for each in self._waiting if each.over]:
+            for call in list(self._waiting[compilation]):
                 call()
 
     @property
@@ -117,14 +116,8 @@ class GrammarCompiler:
             made = self._compiling.submit(self._compiled, type, after)
         except RuntimeError:
             raise EngineClosed("the engine is closed") from None
-        compilation = Compilation(type, made)
-
-        def over(_: "Future[Grammar]") -> None:
-            self._over.append(compilation)
-            self.on_over()
-
-        made.add_done_callback(over)
-        return compilation
+        made.add_done_callback(lambda _: self.on_over())
+        return Compilation(type, made)
 
     @property
     def _too_many(self) -> bool:
