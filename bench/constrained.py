@@ -71,7 +71,7 @@ class Bench:
         ]
 
     def run(self, work: Workload, typed: bool) -> list[Generation]:
-        core = EngineCore(self._model, self._tokenizer, EngineConfig(num_blocks=1000))
+        core = EngineCore(self._model, self._tokenizer, EngineConfig(num_blocks=160))
         grammars = self.grammars = self.grammars or core.grammars
         params = SamplingParams(
             max_tokens=self._tokens, temperature=work.temperature, ignore_eos=True

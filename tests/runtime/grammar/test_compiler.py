@@ -115,23 +115,23 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_types_cost_little(large: GrammarCompiler, name: str) -> None:
     """Each is refused, or goes on, or ends as too complex; none takes long."""
-    compiled = started = time.perf_counter()
+    compiled = started = time.process_time()
     slowest, said = 0.0, "too complex"
     try:
         grammar = large.start(HOSTILE[name])
-        compiled = time.perf_counter() - started
+        compiled = time.process_time() - started
         rng = random.Random(3)
         for _ in range(25):
-            before = time.perf_counter()
+            before = time.process_time()
             walk(grammar, rng, 1, ending=0)
-            slowest = max(slowest, time.perf_counter() - before)
+            slowest = max(slowest, time.process_time() - before)
     except GrammarError:
-        compiled = time.perf_counter() - started
+        compiled = time.process_time() - started
     except ConstraintError as error:
         said = str(error)
     assert "too complex" in said
-    assert compiled < 3  # 0.5 s at worst on an idle machine
-    assert slowest < 2  # 0.15 s
+    assert compiled < 1.2  # seconds of CPU time; 0.6 at worst
+    assert slowest < 1.2  # 0.15
 
 
 def test_a_type_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
