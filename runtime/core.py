@@ -71,7 +71,7 @@ class EngineCore:
         self.pool = BlockPool(
             blocks, config.block_size, fingerprint=fingerprint, sharing=config.sharing
         )
-        self.runner = Runner(model, blocks, config.block_size)
+        self.runner = Runner(model, blocks, config.block_size, config.models / "kernels")
         self.scheduler = Scheduler(
             self.pool,
             step_tokens=config.step_tokens,

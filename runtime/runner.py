@@ -4,6 +4,7 @@ The only file that knows both block tables and tensors. Nothing here outlives a 
 """
 
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,10 +21,13 @@ Ints = NDArray[np.int64]
 class Runner:
     """Runs batches of one model over one key/value cache."""
 
-    def __init__(self, model: Model, num_blocks: int, block_size: int) -> None:
+    def __init__(
+        self, model: Model, num_blocks: int, block_size: int, kernels: Path | None = None
+    ) -> None:
+        """`kernels` is where compiled ones are kept; None: in the user's cache folder."""
         self.model = model
         self.layout = layout_of(model.shape, num_blocks, block_size)
-        self.backend = backend_for(KVCache(self.layout))
+        self.backend = backend_for(KVCache(self.layout), kernels)
 
     def run(self, batch: Batch) -> Tensor:
         """Logits `[R, vocab]` float32: each entry's `outputs` last tokens, in batch order."""

@@ -1,4 +1,4 @@
-"""Fail unless a wheel holds every module of the packages and nothing outside `ramet`."""
+"""Fail unless a wheel holds every module and source of the packages, and nothing else."""
 
 import sys
 import tomllib
@@ -13,7 +13,8 @@ def expected() -> set[str]:
     return {
         f"{package.replace('.', '/')}/{file.relative_to(ROOT / folder)}"
         for package, folder in folders["package-dir"].items()
-        for file in (ROOT / folder).rglob("*.py")
+        for kind in ("*.py", "csrc/*", "*.lark")
+        for file in (ROOT / folder).rglob(kind)
     }
 
 

@@ -1,11 +1,13 @@
 """The protocol of an attention backend, and the one place that chooses one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ramet.kernels import extension
 from ramet.kernels.layout import KVCache, Step
 
 
@@ -51,15 +53,22 @@ class Backend(Protocol):
         ...
 
 
-def backend_for(cache: KVCache) -> Backend:
+def backend_for(cache: KVCache, folder: Path | None = None) -> Backend:
     """The backend for the device the cache lies on.
+
+    Args:
+        folder: where compiled kernels are kept; None: in the user's cache folder.
 
     Raises:
         ValueError: no backend serves that device.
     """
     device: torch.device = cache.layout.device
-    if device.type == "cpu":
-        from ramet.kernels.cpu import CpuBackend
+    if device.type != "cpu":
+        raise ValueError(f"no attention backend for device {device}; use device='cpu'")
+    if extension.loaded(folder):
+        from ramet.kernels.compiled import CompiledBackend
 
-        return CpuBackend(cache)
-    raise ValueError(f"no attention backend for device {device}; use device='cpu'")
+        return CompiledBackend(cache)
+    from ramet.kernels.cpu import CpuBackend
+
+    return CpuBackend(cache)

@@ -73,8 +73,8 @@ class Tile:
     mask: Tensor | None  # [s, q, 1, K] 0 or −inf; None where every row sees all K
 
 
-def items(step: Step) -> list[Item]:
-    """The batch as items, in row order."""
+def items(step: Step, most_rows: int = MAX_ROWS) -> list[Item]:
+    """The batch as items of at most so many rows, in row order."""
     starts: list[int] = step.query_starts.tolist()
     contexts: list[int] = step.contexts.tolist()
     trees = {tree.sequence: tree for tree in step.trees}
@@ -84,7 +84,7 @@ def items(step: Step) -> list[Item]:
         tree = trees.get(sequence)
         split = last if tree is None else last - len(tree.ancestors)
         base = context - (last - split)
-        most = max(1, min(MAX_ROWS, MAX_SCORES // context))
+        most = max(1, min(most_rows, MAX_SCORES // context))
         for row in range(first, split, most):
             rows = min(most, split - row)
             found.append(Item(sequence, row, rows, base - (split - row - rows)))

@@ -1,15 +1,18 @@
-"""The CPU backend gives what the reference gives, whatever the batch."""
+"""The CPU backends give what the reference gives, whatever the batch."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from ramet.kernels import KVCache, KVLayout, Tree, backend_for
+from ramet.kernels import KVCache, KVLayout, Tree, backend_for, extension
+from ramet.kernels.compiled import CompiledBackend
 from ramet.kernels.cpu import CpuBackend
 from ramet.kernels.tiles import MAX_KEYS, MAX_ROWS
-from tests.kernels.steps import Case, ancestors_of, world
+from tests.kernels.steps import Case, World, ancestors_of, world
 
 BLOCKS = (1, 3, 8, 16, 32)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -155,10 +158,10 @@ def test_recomputed_tokens_write_nothing(part: float) -> None:
 def test_only_the_slots_of_the_step_are_written() -> None:
     made = world(Case([(40, 7), (33, 33), (17, 1)], layers=3))
     made.compare()
-    torch.testing.assert_close(
-        made.cpu.cache.data, made.reference.cache.data, rtol=0, atol=0, equal_nan=True
-    )
-    assert not made.cpu.cache.data[:, :, :, made.cpu.cache.null_slot].any()
+    for backend in (made.cpu, made.compiled):
+        data = backend.cache.data
+        torch.testing.assert_close(data, made.reference.cache.data, rtol=0, atol=0, equal_nan=True)
+        assert not data[:, :, :, backend.cache.null_slot].any()
 
 
 def test_an_empty_step() -> None:
@@ -171,27 +174,56 @@ def test_a_sequence_without_tokens_in_the_step() -> None:
     world(Case([(20, 0), (20, 3), (5, 0), (9, 1)])).compare()
 
 
+BACKENDS = ("cpu", "compiled")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kv_heads", [1, 2])
-def test_results_outlive_the_next_layer(kv_heads: int) -> None:
+def test_results_outlive_the_next_layer(kv_heads: int, backend: str) -> None:
     """The kept buffers are not handed out."""
     made = world(Case([(20, 3), (9, 1)], kv_heads=kv_heads))
-    first, second = made.run(made.cpu)
+    first, second = made.run(getattr(made, backend))
     kept = first.clone()
     assert not torch.equal(first, second)
-    made.run(made.cpu)
+    made.run(getattr(made, backend))
     assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_queries_that_are_parts_of_other_tensors(dtype: torch.dtype) -> None:
+    """Queries, keys and values are mostly slices of one product."""
+    made = world(Case([(40, 7), (33, 33), (17, 1)], dtype=dtype))
+    whole = torch.cat([made.query, made.key, made.value], dim=2)
+    heads = made.case.kv_heads * made.case.groups
+    made.query, made.key, made.value = whole.split(
+        (heads, made.case.kv_heads, made.case.kv_heads), dim=2
+    )
+    assert not made.query[0].is_contiguous()
+    made.compare()
+    expected = made.run(made.compiled)
+    made.query = made.query.transpose(1, 2).contiguous().transpose(1, 2)
+    assert all(map(torch.equal, made.run(made.compiled), expected))
+
+
+def test_any_number_of_threads_gives_the_same() -> None:
+    made = world(Case([(300, 1)] * 20 + [(90, 90), (400, 64)], shared=5, trees=0.5))
+    torch.set_num_threads(1)
+    alone = made.run(made.compiled)
+    torch.set_num_threads(4)
+    together = made.run(made.compiled)
+    assert all(map(torch.equal, alone, together))
 
 
 def test_one_backend_over_many_steps() -> None:
     """Buffers that grow and shrink do not mix steps up."""
-    cpu: CpuBackend | None = None
+    kept: World | None = None
     for count in (1, 30, 3, 200, 2):
         made = world(Case([(count + i, count) for i in range(4)], seed=count))
-        if cpu is not None:
-            cpu.cache = made.cpu.cache
-            made.cpu = cpu
+        if kept is not None:
+            kept.cpu.cache, kept.compiled.cache = made.cpu.cache, made.compiled.cache
+            made.cpu, made.compiled = kept.cpu, kept.compiled
         made.compare()
-        cpu = made.cpu
+        kept = made
 
 
 def test_narrow_scores_do_not_overflow() -> None:
@@ -233,27 +265,29 @@ def test_no_copies() -> None:
 
 @pytest.mark.parametrize("part", [0, 1], ids=["key", "value"])
 @pytest.mark.parametrize("shared", [0, 4])
-def test_one_wrong_number_is_seen(part: int, shared: int) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_wrong_number_is_seen(part: int, shared: int, backend: str) -> None:
     """One bit of the exponent of one number, in a block of its own or a shared one."""
     for place in (0, 37, 63, 70):
         made = world(Case([(80, 1)] * 12, shared=shared, seed=place))
         made.compare()
         block = made.case.block
         slot = int(made.step.block_tables[3, place // block]) * block + place % block
-        number = made.cpu.cache.data[1, part, 1, slot].view(torch.int32)
+        number = getattr(made, backend).cache.data[1, part, 1, slot].view(torch.int32)
         number[2] ^= 1 << 25
         with pytest.raises(AssertionError):
             made.compare()
 
 
 @pytest.mark.parametrize("at", [0, 2, 4])
-def test_a_wrong_table_entry_is_seen(at: int) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_wrong_table_entry_is_seen(at: int, backend: str) -> None:
     made = world(Case([(80, 1)] * 12 + [(80, 30)], shared=2))
     made.compare()
-    right = made.run(made.cpu)
+    right = made.run(getattr(made, backend))
     made.step.block_tables[4, at] = made.step.block_tables[5, 3]
     made.step.slots[:] = -1
-    wrong = made.run(made.cpu)
+    wrong = made.run(getattr(made, backend))
     for before, after in zip(right, wrong, strict=True):
         differs = (before - after).abs().amax((1, 2)) > made.tolerance
         assert differs[4]
@@ -261,12 +295,45 @@ def test_a_wrong_table_entry_is_seen(at: int) -> None:
         assert not differs[5:].any()
 
 
+LAYOUT = KVLayout(layers=1, kv_heads=1, head_dim=2, num_blocks=1, block_size=1)
+
+
 def test_only_the_cpu_has_a_backend_here() -> None:
-    layout = KVLayout(layers=1, kv_heads=1, head_dim=2, num_blocks=1, block_size=1)
-    assert isinstance(backend_for(KVCache(layout)), CpuBackend)
+    layout = LAYOUT
+    assert isinstance(backend_for(KVCache(layout)), CompiledBackend)
     meta = KVLayout(**{**_fields(layout), "device": torch.device("meta")})
     with pytest.raises(ValueError, match="no attention backend for device meta"):
         backend_for(KVCache(meta))
+
+
+@pytest.fixture
+def unbuilt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A folder without a library, and nobody remembers what was loaded."""
+    extension.loaded.cache_clear()
+    yield tmp_path / "kernels"
+    extension.loaded.cache_clear()
+
+
+def test_without_a_compiler_torch_serves_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, unbuilt: Path
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.warns(UserWarning, match="there is no C[+][+] compiler"):
+        assert isinstance(backend_for(KVCache(LAYOUT), unbuilt), CpuBackend)
+    assert isinstance(backend_for(KVCache(LAYOUT), unbuilt), CpuBackend), "and no warning"
+
+
+def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, unbuilt: Path) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/false")
+    with pytest.warns(UserWarning, match="/bin/false failed"):
+        assert isinstance(backend_for(KVCache(LAYOUT), unbuilt), CpuBackend)
+    assert list(unbuilt.glob("*.so")) == []
+
+
+def test_a_folder_that_cannot_be_written(unbuilt: Path) -> None:
+    unbuilt.write_text("a file")
+    with pytest.warns(UserWarning, match="cannot be used"):
+        assert isinstance(backend_for(KVCache(LAYOUT), unbuilt), CpuBackend)
 
 
 def _fields(layout: KVLayout) -> dict[str, object]:

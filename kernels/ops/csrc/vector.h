@@ -1,0 +1,124 @@
+// Sixteen floats at a time, in the vector types that GCC and clang share: 512-bit registers where
+// there are some, two or four smaller ones elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+namespace ramet {
+
+constexpr int kLanes = 16;
+
+typedef float Floats __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef uint32_t Words __attribute__((vector_size(64)));
+typedef uint16_t Shorts __attribute__((vector_size(32)));
+
+inline Floats all(float x) { return x - Floats{}; }
+
+template <typename T>
+inline Floats load(const T* from) {
+  Floats x;
+  if constexpr (std::is_same_v<T, float>) {
+    std::memcpy(&x, from, sizeof x);
+  } else if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    Shorts half;
+    std::memcpy(&half, from, sizeof half);
+    Words bits = __builtin_convertvector(half, Words) << 16;
+    std::memcpy(&x, &bits, sizeof x);
+  } else {
+    for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(from[i]);
+  }
+  return x;
+}
+
+template <typename T>
+inline Floats load_some(const T* from, int count) {
+  float part[kLanes] = {};
+  for (int i = 0; i < count; ++i) part[i] = static_cast<float>(from[i]);
+  return load(part);
+}
+
+inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
+
+inline float sum(Floats x) {
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += x[i];
+  return total;
+}
+
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// exp(x) for x <= 0 and not NaN, to a few units in the last place; 0 below -87.
+// 2^n * exp(r) with |r| <= ln(2) / 2 in two parts, and Taylor's polynomial of exp to degree 7.
+inline Floats exp_negative(Floats x) {
+  const Floats low = all(-87.0f);
+  const Ints vanishes = x < low;
+  x = larger(x, low);
+  const Floats shifted = x * 1.44269504f + 12582912.0f;  // rounds: 1.5 * 2^23 leaves no fraction
+  const Floats n = shifted - 12582912.0f;
+  const Floats r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+  Floats p = all(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  Ints bits = (__builtin_convertvector(n, Ints) + 127) << 23;
+  Floats scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return vanishes ? Floats{} : p * scale;
+}
+
+inline float exp_negative(float x) { return exp_negative(all(x))[0]; }
+
+template <int Bit, int... Lane>
+inline void swap_blocks(Floats& a, Floats& b, std::integer_sequence<int, Lane...>) {
+  const Floats low = __builtin_shufflevector(a, b, ((Lane & Bit) ? kLanes + Lane - Bit : Lane)...);
+  b = __builtin_shufflevector(a, b, ((Lane & Bit) ? kLanes + Lane : Lane + Bit)...);
+  a = low;
+}
+
+template <int Bit>
+inline void transpose_step(Floats* rows) {
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & Bit))
+      swap_blocks<Bit>(rows[i], rows[i | Bit], std::make_integer_sequence<int, kLanes>{});
+}
+
+template <int Bit, int... Lane>
+inline Floats fold(Floats a, Floats b, std::integer_sequence<int, Lane...>) {
+  return __builtin_shufflevector(a, b, ((Lane & Bit) ? kLanes + Lane - Bit : Lane)...) +
+         __builtin_shufflevector(a, b, ((Lane & Bit) ? kLanes + Lane : Lane + Bit)...);
+}
+
+template <int Bit>
+inline void fold_step(Floats* rows) {
+  for (int i = 0; i < Bit; ++i)
+    rows[i] = fold<Bit>(rows[i], rows[i | Bit], std::make_integer_sequence<int, kLanes>{});
+}
+
+// The sums of 16 rows, as one row; theirs are used up.
+inline Floats sums(Floats* rows) {
+  fold_step<8>(rows);
+  fold_step<4>(rows);
+  fold_step<2>(rows);
+  fold_step<1>(rows);
+  return rows[0];
+}
+
+// A matrix of 16 by 16, in place: blocks off the diagonal change sides, halving their size.
+inline void transpose(Floats* rows) {
+  transpose_step<8>(rows);
+  transpose_step<4>(rows);
+  transpose_step<2>(rows);
+  transpose_step<1>(rows);
+}
+
+}  // namespace ramet

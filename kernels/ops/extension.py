@@ -1,0 +1,99 @@
+"""Builds `csrc/` with the machine's own compiler against the installed torch, once, and loads it.
+
+The library is kept in a cache folder under a name that tells the sources, torch and the processor's
+vectors apart, so that nothing stale is ever loaded. Where it cannot be built, everything runs on
+torch's own operators, and a warning says why, once.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch
+
+_SOURCES = Path(__file__).parent / "csrc"
+_COMPILERS = ("c++", "g++", "clang++")
+_FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno", "-w")
+_VECTORS = {
+    "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"),
+    "AVX2": ("-mavx2", "-mfma", "-mf16c"),
+}
+_SECONDS = 600  # that a compiler may take
+
+
+class BuildError(Exception):
+    """The library cannot be built here; the text says why."""
+
+
+@cache
+def loaded(folder: Path | None = None) -> bool:
+    """Whether `torch.ops.ramet` is there; builds it first where it must.
+
+    Args:
+        folder: where libraries are kept; None: `~/.cache/ramet/kernels`.
+    """
+    folder = folder or Path("~/.cache/ramet/kernels").expanduser()
+    try:
+        torch.ops.load_library(str(_library(folder)))
+    except (BuildError, OSError) as error:
+        warnings.warn(
+            f"the compiled kernels cannot be used, attention will be slower: {error}", stacklevel=2
+        )
+        return False
+    return True
+
+
+def _library(folder: Path) -> Path:
+    """The library for this torch and this processor, built if it is not there."""
+    flags = (*_FLAGS, *_VECTORS.get(torch.backends.cpu.get_cpu_capability(), ()))
+    texts = [path.read_bytes() for path in sorted(_SOURCES.iterdir())]
+    told = b"\0".join([torch.__version__.encode(), " ".join(flags).encode(), *texts])
+    path = folder / f"{hashlib.blake2b(told, digest_size=12).hexdigest()}.so"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    # The lock goes with its process, however that ends.
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _build(path, flags)
+    return path
+
+
+def _build(path: Path, flags: tuple[str, ...]) -> None:
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if compiler is None:
+        raise BuildError(f"there is no C++ compiler (looked for {', '.join(_COMPILERS)})")
+    root = Path(torch.__file__).parent
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        made = Path(scratch) / path.name
+        command = [
+            compiler,
+            *flags,
+            *(f"-I{root / 'include' / part}" for part in ("", "torch/csrc/api/include")),
+            *map(str, sorted(_SOURCES.glob("*.cpp"))),
+            f"-L{root / 'lib'}",
+            *("-ltorch_cpu", "-ltorch", "-lc10"),
+            *_threads(root / "lib"),
+            *("-o", str(made)),
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise BuildError(f"{compiler} took more than {_SECONDS} seconds") from None
+        if done.returncode:
+            first = next((line for line in done.stderr.splitlines() if "error" in line), "")
+            raise BuildError(f"{compiler} failed: {first or done.stderr[:200]}")
+        os.replace(made, path)
+
+
+def _threads(libraries: Path) -> list[str]:
+    """torch's own OpenMP library, so that both use one pool of threads."""
+    own = sorted([*libraries.glob("libgomp*"), *libraries.glob("libiomp5*")])
+    return [str(own[0])] if own else []
