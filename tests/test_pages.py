@@ -14,7 +14,7 @@ import ramet
 from ramet.runtime import Engine
 from tests.pages import DOCS, blocks_of, told
 
-PAGES = ["beams", "select", "typed"]
+PAGES = ["beams", "healing", "samples", "select", "typed"]
 
 
 @pytest.fixture(scope="module")

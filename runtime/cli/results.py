@@ -49,7 +49,7 @@ def _heading(console: Console, title: str) -> None:
 
 
 def _tables(finished: Finished, width: int) -> Iterator[tuple[str, RenderableType]]:
-    """One for each select and each search; the scores of a name are in one."""
+    """One for each select, search and choice of samples; the scores of a name are in one."""
     groups: dict[Hashable, list[_Told]] = {}
     for state in finished.root.walk():
         for name, info in state.infos.items():
@@ -106,7 +106,7 @@ def _beams(info: GenInfo) -> Table:
     """Best first. What all of them begin with is left out where it would hide how they differ."""
     begin = _agreed(info.texts) - _BEFORE
     cut = begin if begin > 0 and max(map(len, info.texts)) > _SNIPPET else 0
-    table = _columns("beam", "score", "text")
+    table = _columns("rank", "score", "text")
     for rank, (text, score) in enumerate(zip(info.texts, info.scores, strict=True)):
         style = "bold" if rank == 0 else ""
         shown = _text(ELLIPSIS + text[cut:] if cut else text)

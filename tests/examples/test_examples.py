@@ -17,6 +17,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "agent": {"task": "Add 2 and 3."},
     "chain_of_thought": {"question": "What is 12 plus 30?"},
     "classify": {"review": "A wonderful film."},
+    "completion": {"start": "The capital of Fra"},
     "few_shot": {"question": "Of Italy?", "shots": SHOTS},
     "headline": {"story": "In 1868 the bridge was opened to all."},
     "judge_panel": {"essay": "Bees make honey.", "aspects": ["style", "facts"]},
