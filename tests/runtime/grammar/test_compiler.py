@@ -196,8 +196,10 @@ def test_ten_thousand_schemas_take_no_more_than_a_few(large: GrammarCompiler) ->
             walk(large.start(json_type({**schema, "required": names})), random.Random(i), 3)
         return resident()
 
-    before = compile_some(range(1_000))
-    assert compile_some(range(1_000, 10_000)) - before < 64
+    before = compile_some(
+        range(5_000)
+    )  # the tokenizer keeps words that it has seen, up to a number
+    assert compile_some(range(5_000, 10_000)) - before < 32
     assert len(sources(large)) <= 64
 
 
