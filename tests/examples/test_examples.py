@@ -57,10 +57,23 @@ def test_both_forms_are_one(engine: Engine, name: str) -> None:
     python = engine.run(embedded(name), **ARGUMENTS[name])
 
     assert simplify(text.graph) == simplify(python.graph)
-    assert text.value == python.value
+    assert text.value == rounded(python.value)
     assert text.text == python.text
     assert ramet.from_json(ramet.to_json(text.graph)) == text.graph
     engine.audit()
+
+
+def rounded(value: Any) -> Any:
+    """What was computed on a cached context may differ in its last digits."""
+    match value:
+        case float():
+            return pytest.approx(value, abs=1e-5)
+        case list():
+            return [rounded(each) for each in value]
+        case dict():
+            return {key: rounded(each) for key, each in value.items()}
+        case _:
+            return value
 
 
 def test_an_example_with_classes_has_no_text(engine: Engine) -> None:
