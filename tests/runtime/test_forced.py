@@ -48,7 +48,7 @@ def told(done: Finished | Exception) -> Any:
     """All that is known of it, but for what it cost."""
     if isinstance(done, Exception):
         return type(done), str(done)
-    infos = done.info("text")
+    infos: Any = done.info("text")
     samples = getattr(infos, "samples", (infos,))
     each = [
         (i.text, i.tokens, i.finish_reason, i.stop, i.logprobs, i.usage.generated) for i in samples
@@ -124,7 +124,7 @@ def test_nothing_changes_at_length(
 def test_they_are_run_together(engine: Engine) -> None:
     (done,) = engine.generate("A card: ", json_schema=CARD, max_tokens=80)
     assert isinstance(done, Finished)
-    info = done.info("text")
+    info: Any = done.info("text")
     assert info.usage.generated == len(info.tokens) > 40
     assert info.usage.forced > 35
     assert engine.stats().steps == info.usage.generated - info.usage.forced
@@ -164,7 +164,7 @@ def test_the_deltas_are_the_text(engine: Engine) -> None:
 def test_with_log_probabilities_each_is_drawn(engine: Engine) -> None:
     (done,) = engine.generate("Say: ", regex="hello", logprobs=2)
     assert isinstance(done, Finished)
-    info = done.info("text")
+    info: Any = done.info("text")
     assert info.usage.forced == 0
     assert [draw.token for draw in info.logprobs] == list(info.tokens)
     assert all(draw.logprob is not None and draw.logprob < 0 for draw in info.logprobs)

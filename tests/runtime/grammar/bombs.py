@@ -247,7 +247,7 @@ def cost(compiler: GrammarCompiler, name: str) -> dict[str, Any]:
     before = resident()
     started, wall = used(), time.perf_counter()
     answer, steps = "went on", [0.0]
-    compiled = None
+    compiled, step = None, 0.0
     try:
         grammar = compiler.start(BOMBS[name]())
         compiled = used() - started
