@@ -18,8 +18,8 @@ class GenInfo:
     stop: str | None  # the stop string or pattern that ended it
     logprobs: tuple[Draw, ...]  # of each token, where the node asks for them
     usage: Usage
-    score: float | None = None  # of the hypothesis, in a beam search
-    texts: tuple[str, ...] = ()  # of the hypotheses that were found, best first
+    score: float | None = None  # of the hypothesis, or among samples the mean log-probability
+    texts: tuple[str, ...] = ()  # of the hypotheses found, or the samples drawn, best first
     scores: tuple[float, ...] = ()  # theirs
 
     @property

@@ -5,11 +5,13 @@ The model's logits are a hash of what is read from the cache, as wide as a vocab
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 import ramet
 from ramet.errors import ParameterError
@@ -168,6 +170,27 @@ def test_a_healed_word_goes_on_in_the_state(engine: Engine) -> None:
     assert done.text == "Give me three ti" + str(done["x"]) + str(done["y"])
     assert done.usage.generated == 8
     assert done.usage.prompt_computed == len(ids) - taken + 1
+
+
+@torch.inference_mode()
+def test_smollm2(smollm2: tuple[Any, Path]) -> None:
+    """Greedily, against transformers' logits and a search of all 49,152 tokens."""
+    model, folder = smollm2
+    tokenizer = Tokenizer.load(folder)
+    engine = Engine.of(model, tokenizer, EngineConfig(num_blocks=64))
+    module = AutoModelForCausalLM.from_pretrained(folder).eval()
+    words = vocabulary(tokenizer)
+    for prompt in ("The link is http:", "The capital of Fra", "I like to visit Lond", "Ünïcödé"):
+        ids, left = taken_from(tokenizer, prompt)
+        assert left
+        drawn = info(engine.run(healed(prompt, ignore_eos=True))).tokens
+        for token in drawn:
+            best = module(torch.tensor([ids])).logits[0, -1]
+            allowed = sorted(by_search(words, left)) if left else list(range(len(best)))
+            top = best[allowed].topk(min(2, len(allowed)))
+            assert token == allowed[int(top.indices[0])], prompt
+            ids.append(token)
+            left = left[len(words.get(token, b"")) :]
 
 
 # -- what is not taken back

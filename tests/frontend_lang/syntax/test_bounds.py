@@ -45,6 +45,13 @@ def body(*lines: str) -> str:
             {},
             (27, 3, 0),
         ),
+        (("gen x(n=2, best_of=8, max_tokens=7, temperature=1)",), {}, (56, 0, 0)),
+        (("gen x(best_of=n, max_tokens=7, temperature=1)",), {}, (None, 0, 0)),
+        (
+            ("fork gen x(n=2, best_of=8, max_tokens=4, temperature=1) as f:", "    gen y"),
+            {},
+            (288, 2, 0),
+        ),
         (("fork 2 as f:", "    fork 3 as g:", "        gen y(max_tokens=5)"), {}, (30, 8, 0)),
         (
             (
