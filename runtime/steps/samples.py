@@ -59,8 +59,7 @@ def draw(
     first = sequence if on_itself else run.fork_sequence(context, sequence)
     if healing is not None:
         run.core.cut(first, len(first.tokens) - healing.count)
-    if params.samples > 1:
-        yield from _compute(run, context, first)
+    computed = (yield from _compute(run, context, first)) if params.samples > 1 else 0
     others = [run.fork_sequence(context, first) for _ in range(params.samples - 1)]
     tasks = tuple(
         run.generate(
@@ -77,20 +76,23 @@ def draw(
     )
     yield ForTasks(tasks)
     run.settle(context, tasks)
+    # Each sample counts its whole prompt, the first one too, and it has been counted before.
+    reused = sum(task.usage.prompt_reused for task in tasks)
+    context.usage.prompt_reused -= min(computed, reused)
     drawn = [_drawn(node, task) for task in tasks]
     return _chosen(run, context, id, node, drawn) if choosy else drawn
 
 
-def _compute(run: Interpreter, context: Context, sequence: Sequence) -> Generator[Wait, None, None]:
+def _compute(run: Interpreter, context: Context, sequence: Sequence) -> Generator[Wait, None, int]:
     """Compute what all samples begin with, so that none does it again; the last token aside, of
-    which each wants the logits."""
+    which each wants the logits. How many tokens that counted, if it was not there yet."""
     tokens = len(sequence.tokens)
     if tokens - sequence.table.length <= 1:
-        return
+        return 0
     task = run.score(context, sequence, tokens)
     yield ForTasks((task,))
     run.settle(context, (task,))
-    context.usage.prompt_reused -= tokens  # the samples count it, each for itself
+    return tokens
 
 
 def _chosen(
