@@ -84,15 +84,17 @@ def draw(
 
 
 def _compute(run: Interpreter, context: Context, sequence: Sequence) -> Generator[Wait, None, int]:
-    """Compute what all samples begin with, so that none does it again; the last token aside, of
-    which each wants the logits. How many tokens that counted, if it was not there yet."""
-    tokens = len(sequence.tokens)
-    if tokens - sequence.table.length <= 1:
+    """Compute what all samples begin with, so that none does it again, but for the last token, of
+    which each wants the logits. How many tokens that counted; none if they are there already."""
+    shared = len(sequence.tokens) - 1
+    if sequence.table.length >= shared:
         return 0
-    task = run.score(context, sequence, tokens)
+    last = sequence.tokens.pop()
+    task = run.score(context, sequence, shared)
     yield ForTasks((task,))
     run.settle(context, (task,))
-    return tokens
+    sequence.tokens.append(last)
+    return shared
 
 
 def _chosen(

@@ -251,7 +251,7 @@ def test_samples_heal_each_for_itself(engine: Engine) -> None:
         assert sample.text == rest
     assert len({sample.tokens[0] for sample in found.samples}) > 1
     assert sorted(info(best).texts) == sorted(sample.text for sample in found.samples)
-    assert one.usage.prompt_computed == len(ids) - taken + 8
+    assert one.usage.prompt_computed == len(ids) - taken + 7
 
 
 def test_branches_of_samples_and_of_forks_heal(engine: Engine) -> None:

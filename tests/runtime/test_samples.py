@@ -63,8 +63,9 @@ def samples(done: Finished) -> SamplesInfo:
 def test_16_samples_cost_one_prefill_and_15_copies(
     toy_engine: ToyEngine, length: int, size: int
 ) -> None:
-    """Each computes one token more, whose logits it wants. The tail is copied for all writers but
-    the last; a whole block, for none."""
+    """Each computes the last token, whose logits it wants; the others are computed once. Their tail
+    is copied for all writers but the last. If the last token fills a block, one writes that, and all
+    others find it."""
     engine = toy_engine(block_size=size, num_blocks=2048)
 
     @ramet.program
@@ -75,11 +76,12 @@ def test_16_samples_cost_one_prefill_and_15_copies(
     done = run(engine, drawn)
 
     assert len(set(samples(done).text)) > 8
-    assert done.usage.prompt_computed == length + 16
+    assert done.usage.prompt_computed == length + 15
     assert done.usage.prompt_reused == 16 * length - done.usage.prompt_computed
     assert done.usage.generated == 16 * 4
-    assert done.usage.copied_blocks == (15 if length % size else 0)
-    assert toy_model(engine.core).tokens_run == length + 16 + 16 * 3
+    writers = 16 if length % size else 2
+    assert done.usage.copied_blocks == (writers - 1 if (length - 1) % size else 0)
+    assert toy_model(engine.core).tokens_run == length + 15 + 16 * 3
 
 
 def test_samples_of_a_computed_context_leave_its_tail_to_it(toy_engine: ToyEngine) -> None:
@@ -143,7 +145,7 @@ def test_the_state_goes_on_in_the_best_one(engine: Engine) -> None:
 
     best = str(done["x"])
     assert done["y"] == letters(engine, PROMPT + best, 4)
-    assert done.usage.prompt_computed == len(encoded(engine, PROMPT)) + 8 + 1
+    assert done.usage.prompt_computed == len(encoded(engine, PROMPT)) + 7 + 1
 
 
 def test_a_computed_state_goes_on_with_a_copy_less(toy_engine: ToyEngine) -> None:
