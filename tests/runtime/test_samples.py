@@ -64,8 +64,8 @@ def test_16_samples_cost_one_prefill_and_15_copies(
     toy_engine: ToyEngine, length: int, size: int
 ) -> None:
     """Each computes the last token, whose logits it wants; the others are computed once. Their tail
-    is copied for all writers but the last. If the last token fills a block, one writes that, and all
-    others find it."""
+    is copied for all writers but the last. If the last token fills a block, one writes that, and
+    all others find it."""
     engine = toy_engine(block_size=size, num_blocks=2048)
 
     @ramet.program
