@@ -109,8 +109,11 @@ class SamplingRow:
 
     @property
     def too_short(self) -> bool:
-        """Whether the sequence may not end yet; a grammar sees to that itself."""
-        return self.drawn < self.params.min_tokens and self.ends.size > 0 and self.grammar is None
+        """Whether the sequence may not end yet; a grammar sees to that itself. What heals a text
+        ends none, and may be needed for it."""
+        if self.grammar is not None or self.healing is not None:
+            return False
+        return self.drawn < self.params.min_tokens and self.ends.size > 0
 
     @property
     def goes_on(self) -> bool:

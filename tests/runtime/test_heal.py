@@ -369,6 +369,16 @@ def test_min_tokens_log_probabilities_and_penalties(engine: Engine) -> None:
     assert tuple(drawn) == info(done).tokens
 
 
+def test_stop_tokens_may_heal_before_min_tokens(engine: Engine) -> None:
+    """They are ruled out there otherwise."""
+    _, data = taken_from(engine.tokenizer, "a bre")
+    words = vocabulary(engine.tokenizer)
+    fits = sorted(by_search(words, data))
+    done = asked(engine, "a bre", min_tokens=6, stop_tokens=fits)
+    assert len(info(done).tokens) == 6
+    assert info(done).tokens[0] in fits
+
+
 def test_allowed_tokens_hold_too(engine: Engine) -> None:
     tokenizer = engine.tokenizer
     allowed = tokenizer.encode([Piece("the qui")], start=False)
