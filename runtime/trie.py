@@ -6,6 +6,7 @@ are the inner tokens, those that some token comes after.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +73,7 @@ def tries(continuations: Sequence[Sequence[int]], most: int) -> list[Trie]:
     One with more inner tokens than that has a trie of its own.
     """
     made: list[Trie] = []
-    for number in sorted(range(len(continuations)), key=continuations.__getitem__):
-        tokens = continuations[number]
+    for number, tokens in sorted(enumerate(map(list, continuations)), key=itemgetter(1)):
         if not made or len(made[-1].rows) + made[-1].missing(tokens) > most:
             made.append(Trie())
         made[-1].add(number, tokens)

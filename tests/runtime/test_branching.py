@@ -114,7 +114,8 @@ def test_scores_of_a_batch_are_computed_once(engine: Engine) -> None:
         return [s.score(f"m{n}", word) for n, word in enumerate(["bead", "cab", "be"])]
 
     runs = engine.run_batch(scored, [{"item": n} for n in range(3)])
-    assert runs[0].value == runs[1].value == runs[2].value
+    first, *others = [getattr(done, "value", done) for done in runs]
+    assert others == [first, first]
     assert engine.stats().tokens == len("Which? ") + 3 + 2
 
 
