@@ -9,6 +9,11 @@ from typing import Any
 DOCS = Path(__file__).parent.parent / "docs"
 
 
+def page_of(name: str) -> str:
+    """The text of docs/`name`.md."""
+    return (DOCS / f"{name}.md").read_text()
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     language: str
@@ -21,6 +26,9 @@ class Block:
     def name(self) -> str:
         """That of its last program."""
         return re.findall(r"(?:program|def) (\w+)\(", self.code)[-1]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -48,3 +56,13 @@ def blocks_of(page: str) -> list[Block]:
 def told(block: Block, blocks: list[Block]) -> str | None:
     """What the ```text block right after this one says."""
     return next((b.code for b in blocks if b.language == "text" and b.follows is block), None)
+
+
+def pairs_of(blocks: list[Block]) -> list[tuple[Block, Block]]:
+    """The ```ramet blocks with a ```python block right after them: the same program."""
+    return [
+        (each.follows, each)
+        for each in blocks
+        if each.language == "python" and each.follows is not None
+        if each.follows.language == "ramet"
+    ]

@@ -12,15 +12,16 @@ import ramet
 from ramet.passes import simplify
 from ramet.runtime import Engine
 from ramet.runtime.tokenizer import Tokenizer
+from tests.pages import Block, blocks_of, page_of, pairs_of
 from tests.runtime.conftest import all_back, byte_tokenizer  # noqa: F401
-from tests.test_language_doc import Block, arguments, blocks, named, toy_engine
+from tests.test_language_doc import toy_engine
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "branches.md").read_text()
-BLOCKS = blocks(PAGE)
+PAGE = page_of("branches")
+BLOCKS = blocks_of(PAGE)
 TEXTS = [each for each in BLOCKS if each.language == "ramet"]
 PYTHON = [each for each in BLOCKS if each.language == "python"]
-PAIRS = [(each.follows, each) for each in PYTHON if each.follows in TEXTS]
+PAIRS = pairs_of(BLOCKS)
 
 
 @pytest.fixture
@@ -40,16 +41,16 @@ def test_every_block_is_run() -> None:
     assert (len(TEXTS), len(PAIRS), len(PYTHON)) == (3, 2, 3)
 
 
-@pytest.mark.parametrize("block", TEXTS, ids=named)
+@pytest.mark.parametrize("block", TEXTS, ids=str)
 def test_a_program_runs(block: Block, engine: Engine) -> None:
-    assert engine.run(ramet.loads(block.code), **arguments(block)).value
+    assert engine.run(ramet.loads(block.code), **block.arguments).value
     assert all_back(engine.core)
 
 
-@pytest.mark.parametrize(("text", "python"), PAIRS, ids=lambda block: named(block))
+@pytest.mark.parametrize(("text", "python"), PAIRS, ids=str)
 def test_both_forms_are_one(text: Block, python: Block, engine: Engine) -> None:
-    one = engine.run(ramet.loads(text.code), **arguments(text))
-    other = engine.run(defined(python, engine)[text.name], **arguments(text))
+    one = engine.run(ramet.loads(text.code), **text.arguments)
+    other = engine.run(defined(python, engine)[text.name], **text.arguments)
     assert simplify(one.graph) == simplify(other.graph)
     assert one.value == other.value
     assert one.text == other.text

@@ -6,10 +6,9 @@ same program. What is wrong with a ```ramet error is in the ```text block after 
 """
 
 import inspect
-import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,62 +25,17 @@ from ramet.runtime.tokenizer import Tokenizer
 from ramet.syntax.functions import FUNCTIONS
 from ramet.syntax.tokens import RESERVED, STATEMENTS
 from ramet.types import KINDS
+from tests.pages import Block, blocks_of, page_of, pairs_of, told
 from tests.runtime.conftest import ToyModel, byte_tokenizer  # noqa: F401
 from tests.runtime.legible import legible
 
-PAGE = (Path(__file__).parent.parent / "docs" / "language.md").read_text()
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    language: str
-    words: str  # behind the language, on the line of the fence
-    code: str
-    line: int
-    follows: "Block | None"  # the block before it, where nothing stands between
-
-    @property
-    def name(self) -> str:
-        """That of its last program."""
-        return re.findall(r"(?:program|def) (\w+)\(", self.code)[-1]
-
-
-def blocks(page: str = PAGE) -> list[Block]:
-    found: list[Block] = []
-    end = 0
-    for fence in re.finditer(r"^```(\w+) ?(.*)\n((?:.*\n)*?)```\n", page, re.MULTILINE):
-        near = bool(found) and not page[end : fence.start()].strip()
-        line = page.count("\n", 0, fence.start()) + 1
-        found.append(Block(fence[1], fence[2], fence[3], line, found[-1] if near else None))
-        end = fence.end()
-    return found
-
-
-BLOCKS = blocks()
+PAGE = page_of("language")
+BLOCKS = blocks_of(PAGE)
 TEXTS = [each for each in BLOCKS if each.language == "ramet"]
-PAIRS = [
-    (each.follows, each)
-    for each in BLOCKS
-    if each.language == "python" and each.follows is not None and each.follows.language == "ramet"
-]
+PAIRS = pairs_of(BLOCKS)
 WRONG = [each for each in TEXTS if each.words.startswith("error")]
 RIGHT = [each for each in TEXTS if each not in WRONG]
 PYTHON = [b for b in BLOCKS if b.language == "python" and b not in [pair[1] for pair in PAIRS]]
-
-
-def told(block: Block) -> str | None:
-    """What the ```text block right after this one says."""
-    return next((b.code for b in BLOCKS if b.language == "text" and b.follows is block), None)
-
-
-def arguments(block: Block) -> dict[str, Any]:
-    """`topic="tea" n=2` behind the language, each value as JSON."""
-    words, found = block.words.removeprefix("error").strip(), {}
-    while words:
-        name, _, rest = words.partition("=")
-        found[name], end = json.JSONDecoder().raw_decode(rest)
-        words = rest[end:].strip()
-    return found
 
 
 def toy_engine(tokenizer: Tokenizer) -> Engine:
@@ -92,10 +46,6 @@ def toy_engine(tokenizer: Tokenizer) -> Engine:
 def engine(byte_tokenizer: Tokenizer) -> Iterator[Engine]:  # noqa: F811
     with toy_engine(byte_tokenizer) as engine:
         yield engine
-
-
-def named(block: Block) -> str:
-    return f"{block.name}:{block.line}"
 
 
 def rows(header: str) -> list[list[str]]:
@@ -127,33 +77,33 @@ def test_every_block_is_run() -> None:
     assert {b.language for b in BLOCKS} == {"ramet", "python", "text"}
 
 
-@pytest.mark.parametrize("block", RIGHT, ids=named)
+@pytest.mark.parametrize("block", RIGHT, ids=str)
 def test_a_program_runs(block: Block, engine: Engine) -> None:
-    engine.run(ramet.loads(block.code), **arguments(block))
+    engine.run(ramet.loads(block.code), **block.arguments)
     engine.audit()
 
 
-@pytest.mark.parametrize(("text", "python"), PAIRS, ids=lambda block: named(block))
+@pytest.mark.parametrize(("text", "python"), PAIRS, ids=str)
 def test_both_forms_are_one(text: Block, python: Block, engine: Engine) -> None:
     names: dict[str, Any] = {"ramet": ramet}
     exec(compile(python.code, f"language.md:{python.line}", "exec"), names)
-    one = engine.run(ramet.loads(text.code), **arguments(text))
-    other = engine.run(names[text.name], **arguments(text))
+    one = engine.run(ramet.loads(text.code), **text.arguments)
+    other = engine.run(names[text.name], **text.arguments)
 
     assert simplify(one.graph) == simplify(other.graph)
     assert one.value == other.value
     assert one.text == other.text
 
 
-@pytest.mark.parametrize("block", WRONG, ids=named)
+@pytest.mark.parametrize("block", WRONG, ids=str)
 def test_what_a_mistake_looks_like(block: Block, engine: Engine) -> None:
     def run() -> None:
         program = ramet.loads(block.code, file=f"{block.name}.ramet")
-        engine.run(program, **arguments(block))
+        engine.run(program, **block.arguments)
 
     with pytest.raises(RametError) as caught:
         run()
-    assert f"{caught.value}\n" == told(block)
+    assert f"{caught.value}\n" == told(block, BLOCKS)
 
 
 def test_the_other_python_runs(
@@ -172,7 +122,7 @@ def test_the_other_python_runs(
         names["engine"] = engine
         out = capsys.readouterr().out
         assert out
-        assert out == (told(block) or out)
+        assert out == (told(block, BLOCKS) or out)
 
 
 # -- tables

@@ -12,7 +12,7 @@ import pytest
 
 import ramet
 from ramet.runtime import Engine
-from tests.pages import DOCS, blocks_of, told
+from tests.pages import blocks_of, page_of, told
 
 PAGES = ["beams", "healing", "samples", "select", "typed"]
 
@@ -28,7 +28,7 @@ def test_the_blocks_of_a_page(
     page: str, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, Any] = {"ramet": ramet, "engine": engine, "__name__": page}
-    blocks = blocks_of((DOCS / f"{page}.md").read_text())
+    blocks = blocks_of(page_of(page))
     for block in blocks:
         error = None
         try:
