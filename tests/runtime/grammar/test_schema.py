@@ -36,10 +36,24 @@ def test_integers_are_bounded_wherever_they_are(around: Any) -> None:
     assert bare(around(INTEGER)) == around(BOUNDED)
 
 
+@pytest.mark.parametrize("bound", ["minimum", "exclusiveMinimum"])
+def test_an_integer_bounded_below_is_bounded_above(bound: str) -> None:
+    schema = {"type": "integer", bound: 0}
+    assert bare(schema) == {**schema, "maximum": MOST}
+
+
+@pytest.mark.parametrize("bound", ["maximum", "exclusiveMaximum"])
+def test_an_integer_bounded_above_is_bounded_below(bound: str) -> None:
+    schema = {"type": "integer", bound: 0}
+    assert bare(schema) == {**schema, "minimum": -MOST}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
-        {"type": "integer", "minimum": 3},
+        {"type": "integer", "minimum": 10**20},
+        {"type": "integer", "maximum": "none"},
+        {"type": "integer", "minimum": -3, "maximum": 3},
         {"type": "integer", "multipleOf": 7},
         {"type": ["integer", "number"]},
         {"type": "number"},
