@@ -29,6 +29,7 @@ def test_the_blocks_of_a_page(
 ) -> None:
     names: dict[str, Any] = {"ramet": ramet, "engine": engine, "__name__": page}
     blocks = blocks_of(page_of(page))
+    engine.core.pool.clear()  # a page says what is computed, not what another left
     for block in blocks:
         error = None
         try:

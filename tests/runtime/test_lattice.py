@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from ramet.kernels import Step, tiles
+from ramet.kernels import Step, compiled
 from ramet.kernels.tiles import Ints, Item
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore
@@ -246,14 +246,14 @@ def test_shared_blocks_are_read_once_in_it(
     setting: Setting, byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shared blocks take the path of shared runs in the lattice, and others do not."""
-    plain, runs = tiles.shared_runs, []
+    plain, runs = compiled.shared_runs, []
 
     def seen(batch: Sequence[Item], tables: Ints, block: int) -> list[tuple[list[Item], int]]:
         groups = plain(batch, tables, block)
         runs.extend(run for _, run in groups)
         return groups
 
-    monkeypatch.setattr(tiles, "shared_runs", seen)
+    monkeypatch.setattr(compiled, "shared_runs", seen)
     check(SUBJECTS["llama"](), byte_tokenizer, setting)
     assert runs
     if not (setting.sharing or setting.forked):
