@@ -1,7 +1,8 @@
-"""Types to grammars, each compiled once, on a thread of its own.
+"""Types to grammars, each compiled once, beside the engine's loop.
 
 Compiling and every later step are bounded: what is too complex is refused within about a second,
-whatever the pattern, and the thread is free again. Knows no sequence and no sampling.
+whatever the pattern, and the thread is free again. What has to be tried out first has a thread of
+its own, so that it does not hold up what has not. Knows no sequence and no sampling.
 """
 
 from collections import OrderedDict
@@ -57,6 +58,7 @@ class GrammarCompiler:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[tuple[Type, str], Compilation] = OrderedDict()
         self._compiling = ThreadPoolExecutor(1, "ramet-grammar")
+        self._trying = ThreadPoolExecutor(1, "ramet-grammar-trial")
         self._masking = ThreadPoolExecutor(1, "ramet-mask")
         self._trial = Trial()
         self._waiting: dict[Compilation, list[Callable[[], None]]] = {}
@@ -71,17 +73,18 @@ class GrammarCompiler:
     def compile(self, type: Type, after: str = "") -> Compilation:
         """The type, on its way to its grammar or there already; its texts come `after` another,
         which they begin with as tokens. Raises `EngineClosed`."""
-        kept = self._kept.get((type, after))
-        if kept is None or kept.broken:
-            kept = self._kept[type, after] = self._begun(type, after)
-            while len(self._kept) > 1 and self._too_many:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end((type, after))
-        return kept
+        key = type, after
+        if key not in self._kept or self._kept[key].broken:
+            self._kept[key] = self._begun(type, after)
+        self._kept.move_to_end(key)
+        while len(self._kept) > 1 and self._too_many:
+            self._kept.popitem(last=False)
+        return self._kept[key]
 
     @contextmanager
     def telling(self, compilation: Compilation, call: Callable[[], None]) -> Iterator[None]:
-        """While this is open, `deliver` makes the call as soon as the compilation is over."""
+        """While this is open, `deliver` makes the call, once, when the compilation is over. What
+        nobody waits for any more is not begun."""
         calls = self._waiting.setdefault(compilation, [])
         calls.append(call)
         try:
@@ -90,11 +93,12 @@ class GrammarCompiler:
             calls.remove(call)
             if not calls:
                 self._waiting.pop(compilation, None)
+                compilation.give_up()
 
     def deliver(self) -> None:
         """Tell those who wait of the compilations that are over by now."""
         for compilation in [each for each in self._waiting if each.over]:
-            for call in list(self._waiting[compilation]):
+            for call in list(self._waiting.pop(compilation)):
                 call()
 
     @property
@@ -104,16 +108,19 @@ class GrammarCompiler:
 
     def close(self) -> None:
         """End the threads. What nobody has begun to compile never will be. Twice is fine."""
-        self._compiling.shutdown(wait=False, cancel_futures=True)
+        threads = (self._compiling, self._trying, self._masking)
+        for each in threads:
+            each.shutdown(wait=False, cancel_futures=True)
         self._trial.stop()
-        self._compiling.shutdown()
-        self._masking.shutdown()
+        for each in threads:
+            each.shutdown()
 
     # -- how
 
     def _begun(self, type: Type, after: str) -> Compilation:
+        thread = self._compiling if _is_plain(type) else self._trying
         try:
-            made = self._compiling.submit(self._compiled, type, after)
+            made = thread.submit(self._compiled, type, after)
         except RuntimeError:
             raise EngineClosed("the engine is closed") from None
         made.add_done_callback(lambda _: self.on_over())
@@ -141,12 +148,12 @@ class GrammarCompiler:
 
     def _check_cost(self, type: Type, source: str) -> None:
         try:
-            many, plain = repetitions(type) > MOST_REPETITIONS, is_plain(type)
+            many = repetitions(type) > MOST_REPETITIONS
         except RecursionError:
             refuse(type, "it is nested too deeply")
         if many:
             refuse(type, f"too many repetitions, over {MOST_REPETITIONS:,}")
-        if not plain and not self._trial.survives(source):
+        if not _is_plain(type) and not self._trial.survives(source):
             refuse(type, "compiling it takes too long")
 
     def _begin(self, type: Type, source: str, after: str = "") -> Grammar:
@@ -154,3 +161,11 @@ class GrammarCompiler:
         if matcher.is_error():
             refuse(type, matcher.get_error())
         return Grammar(type, matcher, self._vocabulary, self._masking, after=after).begun()
+
+
+def _is_plain(type: Type) -> bool:
+    """Whether compiling it certainly costs little."""
+    try:
+        return is_plain(type)
+    except RecursionError:
+        return False

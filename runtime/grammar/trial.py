@@ -3,20 +3,16 @@
 The engine's fuel bounds what its lexer does. It does not bound what comes before: whether an
 intersection of patterns is empty (`allOf`, `&`, `~`), what the multiples of several numbers have in
 common, how deep the rules lead. What certainly needs none of it (`hazards.py`) is not tried out.
-
-As a script, it is that process: it reads the engine's source, and ends with 0 when it is compiled.
-It imports nothing of ramet, so that it starts in a tenth of a second.
 """
 
-import resource
-import signal
 import subprocess
 import sys
-from typing import IO
+from pathlib import Path
 
-SECONDS = 0.4
-MIB = 128
-STACK = 1 << 20  # bytes; a thread has at least twice that
+from ramet.runtime.errors import EngineClosed, EngineError
+
+_SCRIPT = Path(__file__).with_name("trial_process.py")
+_TOO_MUCH = 3  # its exit code where memory ran out
 
 
 class Trial:
@@ -24,36 +20,31 @@ class Trial:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
 
     def survives(self, source: str) -> bool:
-        """Whether compiling it takes at most 0.4 s of CPU time and 128 MiB."""
-        quiet = subprocess.DEVNULL
-        command = [sys.executable, "-P", __file__]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet
-        ) as self._process:
-            self._process.communicate(source.encode())
-        return self._process.returncode >= 0  # negative: a signal ended it
+        """Whether compiling it takes at most 0.4 s of CPU time and 128 MiB.
+
+        Raises:
+            EngineClosed: it was stopped.
+            EngineError: it could not be tried out.
+        """
+        command = [sys.executable, "-P", str(_SCRIPT)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as self._process:
+            if self._stopped:
+                self._process.kill()
+            _, said = self._process.communicate(source.encode())
+        code = self._process.returncode
+        if self._stopped:
+            raise EngineClosed("the engine is closed")
+        if code > 0 and code != _TOO_MUCH:
+            last = said.decode(errors="replace").strip().rpartition("\n")[2]
+            raise EngineError(f"the trial of a type failed: {last or f'exit code {code}'}")
+        return code == 0  # negative: a signal ended it
 
     def stop(self) -> None:
+        """End it; there is no other after this."""
+        self._stopped = True
         if self._process is not None:
             self._process.kill()
-
-
-def _compile(source: IO[str]) -> None:
-    from llguidance import LLMatcher, LLTokenizer
-
-    tokenizer = LLTokenizer("byte")
-    with open("/proc/self/statm") as file:
-        size = int(file.read().split()[0]) * resource.getpagesize()
-    most = size + (MIB << 20)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_STACK, (STACK, STACK))
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of CPU time; then SIGPROF ends the process
-    matcher = LLMatcher(tokenizer, source.read(), log_level=0)
-    matcher.compute_bitmask()
-
-
-if __name__ == "__main__":
-    _compile(sys.stdin)

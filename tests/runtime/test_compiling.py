@@ -1,9 +1,11 @@
 """Types compile beside the loop: nobody else waits for them, and nothing of them is left behind."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,8 @@ from ramet.errors import LimitError
 from ramet.limits import Limits
 from ramet.runtime import AsyncEngine, Engine, Finished
 from ramet.runtime.config import EngineConfig
-from ramet.runtime.errors import Aborted, EngineClosed, GrammarError
-from ramet.runtime.grammar import Grammar, GrammarCompiler
+from ramet.runtime.errors import Aborted, EngineClosed, EngineError, GrammarError
+from ramet.runtime.grammar import Grammar, GrammarCompiler, trial
 from ramet.runtime.run import Run
 from ramet.runtime.tokenizer import Tokenizer
 from ramet.types import Type
@@ -234,3 +236,101 @@ def test_masks_of_a_run_that_ends_meanwhile(engine: Engine, monkeypatch: Any) ->
         victim.abort()
         rounds(engine, runs, lambda: all(run.done for run in runs))  # noqa: B023
         assert [run.result()["x"] for run in runs] == expected
+
+
+def test_other_runs_do_not_wake_what_waits_twice(engine: Engine, gate: Gate) -> None:
+    """A stream waits for its type while another run drives the engine; then it goes on once."""
+    typed_stream = engine.stream(typed, pattern=SLOW)
+    waiting = iter(typed_stream)
+    opened = threading.Timer(0.2, gate.open.set)
+    opened.start()
+    for _ in range(20):
+        engine.run(free)
+    opened.join()
+    time.sleep(0.05)
+    for _ in range(5):
+        engine.run(free)
+    for _ in waiting:
+        pass
+    assert typed_stream.result()["x"] in {a + b + c for a in "abc" for b in "abc" for c in "abc"}
+
+
+def test_streams_side_by_side_keep_to_their_types(toy_engine: ToyEngine) -> None:
+    engine = toy_engine()
+    patterns = ["ab[cd]{4}", "x[yz]{5}", "[0-9]{3} legs"]
+    streams = [engine.stream(typed, pattern=pattern) for pattern in patterns]
+    left = list(streams)
+    while left:
+        for stream in list(left):
+            if next(stream, None) is None:
+                left.remove(stream)
+    for stream, pattern in zip(streams, patterns, strict=True):
+        assert re.fullmatch(pattern, stream.result()["x"])
+    engine.close()
+
+
+def test_what_nobody_waits_for_any_more_is_not_compiled(engine: Engine, gate: Gate) -> None:
+    first = engine.start(typed, {"pattern": SLOW})
+    others = [engine.start(typed, {"pattern": f"a{{{n}}}"}) for n in range(2, 8)]
+    rounds(engine, [first, *others], gate.entered.is_set)
+    for run in others:
+        run.abort()
+    gate.open.set()
+    rounds(engine, [first], lambda: first.done)
+    assert [each.source for each in gate.compiled] == [SLOW]
+    again = engine.start(typed, {"pattern": "a{2}"})
+    rounds(engine, [again], lambda: again.done)
+    assert again.result()["x"] == "aa"
+
+
+def test_a_failure_that_is_not_the_types_is_not_kept(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = GrammarCompiler._compiled
+    left = [OSError("no process can be started")]
+
+    def failing(compiler: GrammarCompiler, type: Type, *rest: Any) -> Grammar:
+        if left:
+            raise left.pop()
+        return compiled(compiler, type, *rest)
+
+    monkeypatch.setattr(GrammarCompiler, "_compiled", failing)
+    with pytest.raises(EngineError, match="cannot be compiled: OSError: no process"):
+        engine.run(typed, pattern="ab")
+    assert engine.run(typed, pattern="ab")["x"] == "ab"
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [
+        ("import sys; sys.exit(0)", True),
+        ("import sys; sys.exit(3)", False),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGPROF)", False),
+    ],
+)
+def test_a_trial(
+    script: str, outcome: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script.py").write_text(script)
+    monkeypatch.setattr(trial, "_SCRIPT", tmp_path / "script.py")
+    assert trial.Trial().survives("") is outcome
+
+
+def test_a_trial_that_fails_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "script.py").write_text("raise ImportError('no such module')")
+    monkeypatch.setattr(trial, "_SCRIPT", tmp_path / "script.py")
+    with pytest.raises(EngineError, match="the trial of a type failed: ImportError: no such mod"):
+        trial.Trial().survives("")
+
+
+def test_a_trial_that_is_stopped_is_no_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(trial, "_SCRIPT", tmp_path / "script.py")
+    tried = trial.Trial()
+    threading.Timer(0.3, tried.stop).start()
+    with pytest.raises(EngineClosed):
+        tried.survives("")
+    with pytest.raises(EngineClosed):
+        tried.survives("")
