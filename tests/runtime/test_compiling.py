@@ -238,35 +238,25 @@ def test_masks_of_a_run_that_ends_meanwhile(engine: Engine, monkeypatch: Any) ->
         assert [run.result()["x"] for run in runs] == expected
 
 
-def test_other_runs_do_not_wake_what_waits_twice(engine: Engine, gate: Gate) -> None:
-    """A stream waits for its type while another run drives the engine; then it goes on once."""
-    typed_stream = engine.stream(typed, pattern=SLOW)
-    waiting = iter(typed_stream)
-    opened = threading.Timer(0.2, gate.open.set)
-    opened.start()
-    for _ in range(20):
-        engine.run(free)
-    opened.join()
-    time.sleep(0.05)
-    for _ in range(5):
-        engine.run(free)
-    for _ in waiting:
-        pass
-    assert typed_stream.result()["x"] in {a + b + c for a in "abc" for b in "abc" for c in "abc"}
+def test_other_runs_wake_what_waits_once(engine: Engine, gate: Gate) -> None:
+    """Rounds of another run come between the end of a compilation and the run that waits for it."""
+    waiting = engine.start(typed, {"pattern": SLOW})
+    rounds(engine, [waiting], gate.entered.is_set)
+    gate.open.set()
+    rounds(engine, [waiting, other := engine.start(free, {})], lambda: engine.core.busy)
+    while not other.done:
+        engine.round([other])
+    rounds(engine, [waiting], lambda: waiting.done)
+    assert re.fullmatch(SLOW, str(waiting.result()["x"]))
 
 
-def test_streams_side_by_side_keep_to_their_types(toy_engine: ToyEngine) -> None:
-    engine = toy_engine()
-    patterns = ["ab[cd]{4}", "x[yz]{5}", "[0-9]{3} legs"]
-    streams = [engine.stream(typed, pattern=pattern) for pattern in patterns]
-    left = list(streams)
-    while left:
-        for stream in list(left):
-            if next(stream, None) is None:
-                left.remove(stream)
-    for stream, pattern in zip(streams, patterns, strict=True):
-        assert re.fullmatch(pattern, stream.result()["x"])
-    engine.close()
+def test_a_run_beside_a_stream_that_waits(engine: Engine, gate: Gate) -> None:
+    stream = engine.stream(typed, pattern=SLOW)
+    rounds(engine, [stream._run], gate.entered.is_set)
+    gate.open.set()
+    time.sleep(0.2)
+    engine.run(free)
+    assert re.fullmatch(SLOW, str(stream.result()["x"]))
 
 
 def test_what_nobody_waits_for_any_more_is_not_compiled(engine: Engine, gate: Gate) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ramet.runtime.errors import ConstraintError, GrammarError
+from ramet.runtime.errors import ConstraintError, EngineClosed, GrammarError
 from ramet.runtime.grammar import GrammarCompiler
 from ramet.runtime.grammar.trial import Trial
 from ramet.types import Type, json_type
@@ -269,7 +269,7 @@ def test_closing_stops_a_trial() -> None:
     assert began.wait(20)
     compiler.close()
     assert compilation.over
-    with pytest.raises(GrammarError):
+    with pytest.raises(EngineClosed):
         compilation.start()
     process = compiler._trial._process
     assert process is None or process.returncode is not None
