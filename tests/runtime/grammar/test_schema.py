@@ -87,12 +87,66 @@ def test_what_is_valid_afterwards_was_valid_before() -> None:
             assert after == jsonschema.Draft202012Validator(schema).is_valid(value)
 
 
-def test_an_integer_ends() -> None:
+@pytest.fixture(scope="module")
+def grammars() -> GrammarCompiler:
     tokenizer = byte_level()
-    grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+    return GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+
+
+def drawn(grammars: GrammarCompiler, schema: dict[str, Any], seed: int) -> Any:
+    """What a random walk writes, until it can only end."""
+    grammar = grammars.start(json_type(schema))
+    tokens = walk(grammar, random.Random(seed), 80, ending=0)
+    assert grammar.finished
+    return json.loads(b"".join(map(byte_level().token_bytes, tokens)))
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"minimum": 2**53 - 1, "maximum": 2**53 + 1},
+        {"minimum": 2**53 + 1, "maximum": 2**53 + 3},
+        {"exclusiveMinimum": 2**53, "exclusiveMaximum": 2**53 + 5},
+        {"minimum": 2**54 + 2, "exclusiveMinimum": 2**54, "maximum": 2**54 + 7},
+        {"minimum": -(2**53) - 3, "maximum": -(2**53) - 1},
+        {"minimum": 10**18 - 257, "maximum": 10**18 - 1},
+        {"minimum": 10**18 - 129, "exclusiveMaximum": 10**18},
+        {"minimum": 1.0 - 10**18, "maximum": 127 - 10**18},
+        {"minimum": 10**18 - 129},
+        {"maximum": 129 - 10**18},
+    ],
+    ids=str,
+)
+def test_no_integer_is_beyond_a_bound_that_is_no_double(
+    grammars: GrammarCompiler, bounds: dict[str, Any]
+) -> None:
+    schema = {"type": "integer", **bounds}
     for seed in range(20):
-        grammar = grammars.start(json_type({"type": "array", "items": INTEGER, "maxItems": 2}))
-        tokens = walk(grammar, random.Random(seed), 80, ending=0)
-        assert grammar.finished
-        for value in json.loads(b"".join(map(tokenizer.token_bytes, tokens))):
-            assert abs(value) <= MOST
+        value = drawn(grammars, schema, seed)
+        assert jsonschema.Draft202012Validator(schema).is_valid(value), value
+        assert abs(value) < 10**18 or abs(value) <= abs(bounds.get("minimum", 0))
+
+
+def test_bounds_are_rounded_inward() -> None:
+    def rounded(**bounds: Any) -> dict[str, Any]:
+        return bare({**INTEGER, **bounds, "multipleOf": 1})
+
+    def doubles(**bounds: Any) -> dict[str, Any]:
+        return {**INTEGER, **bounds, "multipleOf": 1}
+
+    big = 2**53
+    assert rounded(minimum=big + 1, maximum=big + 3) == doubles(minimum=big + 2, maximum=big + 2)
+    assert rounded(exclusiveMinimum=big + 2) == doubles(minimum=big + 4)
+    assert rounded(minimum=0, exclusiveMaximum=10**18) == doubles(minimum=0, maximum=MOST)
+    assert rounded(maximum=big, exclusiveMaximum=10**18) == doubles(maximum=big)
+    assert float(MOST) == MOST
+    assert float(MOST + 1) != MOST + 1
+    assert float(MOST + 65) == 10**18
+    huge = 10**400
+    assert rounded(minimum=-huge, maximum=huge) == doubles(minimum=-huge, maximum=huge)
+
+
+def test_an_integer_ends(grammars: GrammarCompiler) -> None:
+    for seed in range(20):
+        row = {"type": "array", "items": INTEGER, "maxItems": 2}
+        assert all(abs(value) <= MOST for value in drawn(grammars, row, seed))
