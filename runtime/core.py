@@ -40,7 +40,7 @@ AnyTask = TypeVar("AnyTask", bound=Task)
 
 # More than tasks will ever arrive: what is only expected comes after everything that has arrived.
 LATER = 1 << 62
-# Every row has its logits: 256 rows of 50,000 tokens are 50 MB.
+# Of one trie. Every row has its logits: 256 rows of 50,000 tokens are 50 MB.
 MOST_ROWS = 256
 
 
@@ -230,10 +230,16 @@ class EngineCore:
         return self._submit(task)
 
     def trie_rows(self, sequence: Sequence) -> int:
-        """Most rows that a trie behind this sequence can have: they run in one step."""
+        """Most rows that a trie behind this sequence can have: they run in one step, however many
+        others draw a token in it."""
         size = self.pool.block_size
         room = (self.pool.num_blocks - 1) * size - len(sequence.tokens)
-        return max(0, min(MOST_ROWS, self.scheduler.step_tokens // 2, room))
+        return max(0, min(MOST_ROWS, self.scheduler.sure_tokens, room))
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a sequence of so many tokens can be computed at all."""
+        blocks = -(-tokens // self.pool.block_size) + 1
+        return tokens <= self.context and blocks <= self.pool.num_blocks
 
     def expand(
         self,

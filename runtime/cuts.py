@@ -6,12 +6,15 @@ only the pieces at the end. Knows of a tokenizer its description, and how it spl
 """
 
 import json
+import re
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
 # Appended text reaches back into a run of blanks and the piece before it, say. Three is one more.
 _LAST = 3
+# A pattern that asks what is before, what is far behind, or where the text begins or ends.
+_AWARE = re.compile(r"\(\?[=!<]|\\[AbBGzZ]|(?<!\[)\^|\$")
 
 
 class Cuts:
@@ -24,7 +27,7 @@ class Cuts:
         self._local = (
             (normalizer is None or normalizer["type"] == "NFC")
             and _is_local(spec["pre_tokenizer"])
-            and not any(map(_takes_blanks, spec["added_tokens"]))
+            and not any(map(_disturbs, spec["added_tokens"]))
         )
 
     def last(self, text: str) -> int:
@@ -45,13 +48,15 @@ def _is_local(splitter: dict[str, Any] | None) -> bool:
         case {"type": "Sequence"}:
             return all(map(_is_local, splitter["pretokenizers"]))
         case {"type": "Split", "pattern": {"Regex": pattern}}:
-            return "(?<" not in pattern
-        case {"type": "ByteLevel" | "Digits"}:
+            return not _AWARE.search(pattern.replace(r"(?!\S)", ""))
+        case {"type": "Digits"} | {"type": "ByteLevel", "add_prefix_space": False}:
             return True
         case _:
             return False
 
 
-def _takes_blanks(token: dict[str, Any]) -> bool:
-    """Whether an added token, which is found before the text is split, can hold a cut."""
-    return " " in token["content"] or token["lstrip"] or token["rstrip"]
+def _disturbs(token: dict[str, Any]) -> bool:
+    """Whether an added token, which is found before the text is split, can hold a cut, or begin
+    behind one."""
+    content = token["content"]
+    return " " in content or content[:1].isalnum() or token["lstrip"] or token["rstrip"]

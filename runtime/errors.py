@@ -40,9 +40,10 @@ class ContextLengthError(RequestError):
     """The prompt leaves no room in the model's context."""
 
     def __init__(self, prompt: int, context: int) -> None:
+        left = " and one must be left to generate" if prompt == context else ""
         super().__init__(
-            f"the prompt has {prompt} tokens, but the model's context holds {context} "
-            "and one must be left to generate; shorten the prompt"
+            f"the prompt has {prompt} tokens, but the model's context holds {context}{left}; "
+            "shorten the prompt"
         )
         self.prompt = prompt
         self.context = context

@@ -35,8 +35,10 @@ class Scheduler:
         self.running: list[Task] = []  # by arrival
         self.idle: dict[Sequence, None] = {}  # least recently used first
         self.expected: dict[Task, Expectation] = {}  # of waiting tasks, once it matters
-        self.step_tokens = step_tokens
+        self._step_tokens = step_tokens
         self._chunk = chunk or step_tokens
+        # What a task can have of a step even if all others draw a token in it.
+        self.sure_tokens = max(0, step_tokens - max_sequences)
         self._max_sequences = max_sequences
         self._entries: dict[Task, Entry] = {}
         self._preempted: set[Task] = set()
@@ -77,7 +79,7 @@ class Scheduler:
     def crowded(self) -> bool:
         """Whether the next step may evict: it takes a block for each full one of tokens, and for
         each sequence the one begun and a copy."""
-        most = self.step_tokens // self.pool.block_size + 2 * self._max_sequences
+        most = self._step_tokens // self.pool.block_size + 2 * self._max_sequences
         return len(self.pool.free) < most
 
     # -- one step
@@ -88,7 +90,7 @@ class Scheduler:
         self._preempted = set()
         if self.waiting and self.crowded:
             self._expect_waiting()
-        budget = self.step_tokens
+        budget = self._step_tokens
         for task in self._by_need():
             if budget and task not in self._preempted:
                 budget -= self._run(task, budget)

@@ -77,7 +77,7 @@ class Tokenizer:
         self._bos = _leading_ids(self._backend)
         self._bytes_of, self.strips_first_space = _codec(spec["decoder"])
         self._bytes: dict[int, bytes] = {}
-        self._cuts = Cuts(self._backends[Place.INSIDE])
+        self._cuts = Cuts(self._backends[Place.START])
         self._cached_run = lru_cache(_CACHED_RUNS)(self._encode_run)
 
     @classmethod

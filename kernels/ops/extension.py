@@ -8,11 +8,13 @@ torch's own operators, and a warning says why, once.
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import warnings
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -31,19 +33,34 @@ class BuildError(Exception):
     """The library cannot be built here; the text says why."""
 
 
-@cache
+_lock = threading.Lock()
+_outcome: bool | None = None  # of this process: a library can be loaded once
+
+
 def loaded(folder: Path | None = None) -> bool:
-    """Whether `torch.ops.ramet` is there; builds it first where it must.
+    """Whether `torch.ops.ramet` is there; builds it first where it must. The first call decides.
 
     Args:
         folder: where libraries are kept; None: `~/.cache/ramet/kernels`.
     """
-    folder = folder or Path("~/.cache/ramet/kernels").expanduser()
+    global _outcome
+    with _lock:
+        if _outcome is None:
+            _outcome = _load(folder or Path("~/.cache/ramet/kernels").expanduser())
+        return _outcome
+
+
+def _load(folder: Path) -> bool:
     try:
-        torch.ops.load_library(str(_library(folder)))
+        path = _library(folder)
+        try:
+            torch.ops.load_library(str(path))
+        except OSError:  # kept from another machine, or cut short: once more
+            path.unlink(missing_ok=True)
+            torch.ops.load_library(str(_library(folder)))
     except (BuildError, OSError) as error:
         warnings.warn(
-            f"the compiled kernels cannot be used, attention will be slower: {error}", stacklevel=2
+            f"the compiled kernels cannot be used, attention will be slower: {error}", stacklevel=4
         )
         return False
     return True
@@ -53,7 +70,8 @@ def _library(folder: Path) -> Path:
     """The library for this torch and this processor, built if it is not there."""
     flags = (*_FLAGS, *_VECTORS.get(torch.backends.cpu.get_cpu_capability(), ()))
     texts = [path.read_bytes() for path in sorted(_SOURCES.iterdir())]
-    told = b"\0".join([torch.__version__.encode(), " ".join(flags).encode(), *texts])
+    versions = (torch.__version__, platform.machine(), *platform.libc_ver())
+    told = b"\0".join([" ".join((*versions, *flags)).encode(), *texts])
     path = folder / f"{hashlib.blake2b(told, digest_size=12).hexdigest()}.so"
     if path.exists():
         return path
@@ -67,9 +85,17 @@ def _library(folder: Path) -> Path:
 
 
 def _build(path: Path, flags: tuple[str, ...]) -> None:
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
-    if compiler is None:
+    """Try the compilers there are, one after the other."""
+    compilers = list(dict.fromkeys(filter(None, map(shutil.which, _COMPILERS))))
+    if not compilers:
         raise BuildError(f"there is no C++ compiler (looked for {', '.join(_COMPILERS)})")
+    said = [_compile(compiler, path, flags) for compiler in compilers if not path.exists()]
+    if not path.exists():
+        raise BuildError(f"{'; '.join(said)} (GCC 12 and clang 15 or newer will do)")
+
+
+def _compile(compiler: str, path: Path, flags: tuple[str, ...]) -> str:
+    """Make the library, or say why not."""
     root = Path(torch.__file__).parent
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         made = Path(scratch) / path.name
@@ -83,14 +109,22 @@ def _build(path: Path, flags: tuple[str, ...]) -> None:
             *_threads(root / "lib"),
             *("-o", str(made)),
         ]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{compiler} took more than {_SECONDS} seconds") from None
-        if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), "")
-            raise BuildError(f"{compiler} failed: {first or done.stderr[:200]}")
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        ) as process:
+            try:
+                _, said = process.communicate(timeout=_SECONDS)
+            except BaseException as error:  # the compiler's own children, too
+                os.killpg(process.pid, signal.SIGKILL)
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                return f"{compiler} took more than {_SECONDS} seconds"
+        if process.returncode:
+            first = next((line for line in said.splitlines() if "error" in line), said[:200])
+            return f"{compiler} failed: {first}"
         os.replace(made, path)
+    return ""
 
 
 def _threads(libraries: Path) -> list[str]:

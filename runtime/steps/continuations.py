@@ -39,6 +39,13 @@ def scored(
     return [work.end() for work in works]
 
 
+def needs_text(some: bool) -> str:
+    """What is wrong where nothing comes before the first token that is scored."""
+    if some:
+        return "needs more text before it: what there is becomes one token with what is scored"
+    return "needs some text before it to score on"
+
+
 class _Work:
     """One group."""
 

@@ -11,7 +11,7 @@ from ramet.nodes import Ref, Score
 from ramet.runtime.context import Context, Process
 from ramet.runtime.errors import PromptError
 from ramet.runtime.interpreter import Interpreter, agreed
-from ramet.runtime.steps.continuations import Behind, scored
+from ramet.runtime.steps.continuations import Behind, needs_text, scored
 from ramet.runtime.values import ScoreInfo
 from ramet.runtime.works import Outcome, work_key
 
@@ -32,20 +32,27 @@ def score(run: Interpreter, context: Context, id: int, node: Score) -> Process:
         plain, *ways = run.core.tokenizer.encode_each(
             context.pending, ("", *texts), start=not sequence.tokens
         )
+        # One that cannot be computed at all has an error of its own, when its turn comes.
+        length = len(sequence.tokens)
+        kept = [0, *(n for n in range(1, len(ways)) if run.core.fits(length + len(ways[n])))]
+        ways = [ways[n] for n in kept]
         starts = [agreed([plain, way], [len(way) - 1]) for way in ways]
         common = min(starts)
-        if len(sequence.tokens) + common == 0:
-            raise PromptError("score needs some text before it")
+        if length + common == 0:
+            raise PromptError(f"score {needs_text(bool(plain))}")
         trial = run.fork_sequence(context, sequence)
         trial.tokens += plain[:common]
         (found,) = yield from scored(run, context, Behind(trial, [way[common:] for way in ways]))
         run.close_sequence(context, trial)
         infos = [
             ScoreInfo(text, tuple(way[at:]), tuple(logprobs[at - common :]))
-            for text, way, at, logprobs in zip(texts, ways, starts, found, strict=True)
+            for text, way, at, logprobs in zip(
+                (texts[n] for n in kept), ways, starts, found, strict=True
+            )
         ]
-        for work, info in zip(works.values(), infos[1:], strict=True):
-            work.outcome = _outcome(context, info)
+        begun = list(works.values())
+        for n, info in zip(kept[1:], infos[1:], strict=True):
+            begun[n - 1].outcome = _outcome(context, info)
     finally:
         for key in works:
             run.works.end(key, context, run.core)

@@ -5,7 +5,7 @@ from ramet.runtime.choice import Scored, choose
 from ramet.runtime.context import Context, Process
 from ramet.runtime.errors import PromptError
 from ramet.runtime.interpreter import Interpreter, agreed
-from ramet.runtime.steps.continuations import Behind, scored
+from ramet.runtime.steps.continuations import Behind, needs_text, scored
 
 
 def select(run: Interpreter, context: Context, id: int, node: Select) -> Process:
@@ -18,7 +18,7 @@ def select(run: Interpreter, context: Context, id: int, node: Select) -> Process
     at = agreed([plain, *ways], [len(way) - 1 for way in ways])
     begin = len(sequence.tokens) + at
     if begin == 0:
-        raise PromptError("select needs some text before it to score its options on")
+        raise PromptError(f"select {needs_text(bool(plain))}")
     sequence.tokens += ways[0][:at]
     options = [way[at:] for way in ways]
     groups = [Behind(sequence, options)]

@@ -217,7 +217,7 @@ def _trees(case: Case, rng: random.Random) -> list[Tree]:
     return [
         Tree(row, ancestors_of([rng.randrange(-1, i) for i in range(rng.randrange(1, count + 1))]))
         for row, (_, count) in enumerate(case.lengths)
-        if rng.random() < case.trees
+        if rng.random() < case.trees and count
     ]
 
 

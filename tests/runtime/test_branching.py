@@ -7,7 +7,7 @@ import pytest
 import ramet
 from ramet.passes import simplify
 from ramet.runtime import Engine
-from ramet.runtime.errors import Aborted, GenerationError, PromptError
+from ramet.runtime.errors import Aborted, ContextLengthError, GenerationError, PromptError
 from ramet.runtime.values import ScoreInfo
 from tests.runtime.conftest import ToyEngine, all_back
 from tests.runtime.legible import encoded, legible, legible_logits, letters
@@ -117,6 +117,20 @@ def test_scores_of_a_batch_are_computed_once(engine: Engine) -> None:
     first, *others = [getattr(done, "value", done) for done in runs]
     assert others == [first, first]
     assert engine.stats().tokens == len("Which? ") + 3 + 2
+
+
+def test_a_score_that_does_not_fit_fails_alone(toy_engine: ToyEngine) -> None:
+    engine = toy_engine(context=40)
+
+    @ramet.program
+    def scored(s: ramet.State) -> object:
+        s += "Which? "
+        return [s.score("short", "bead"), s.score("long", "a" * 50)]
+
+    with pytest.raises(ContextLengthError) as caught:
+        run(engine, scored)
+    assert "57 tokens, but the model's context holds 40; shorten" in str(caught.value)
+    assert caught.value.partial["short"] < 0
 
 
 def test_a_score_of_a_value_that_is_empty(engine: Engine) -> None:

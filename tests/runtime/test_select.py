@@ -9,6 +9,7 @@ import pytest
 
 import ramet
 from ramet.runtime import Engine, EngineConfig
+from ramet.runtime.errors import PromptError
 from ramet.runtime.tokenizer import Piece, Tokenizer
 from ramet.runtime.values import SelectInfo
 from tests.runtime import conftest
@@ -156,7 +157,10 @@ def test_options_are_scored_in_one_step(toy_engine: ToyEngine) -> None:
     assert finished.usage.prompt_computed == len("Of all words I say") + len(inner) - 1
 
 
-@pytest.mark.parametrize("settings", [{}, {"step_tokens": 40}, {"num_blocks": 20}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"step_tokens": 40, "max_sequences": 8}, {"num_blocks": 20}, {"step_tokens": 8}],
+)
 @pytest.mark.parametrize("by", [*METHODS, "greedy"])
 def test_many_options_go_to_several_tries(
     toy_engine: ToyEngine, by: Any, settings: dict[str, int]
@@ -187,7 +191,7 @@ def test_many_options_go_to_several_tries(
 def test_what_begins_alike_scores_alike_over_all_tries(toy_engine: ToyEngine) -> None:
     """To the last bit: the method `greedy` compares for equality. Here two forward passes of the
     same tokens never agree to the last bit."""
-    engine = toy_engine(step_tokens=16)
+    engine = toy_engine(step_tokens=16, max_sequences=4)
     forward = engine.core.model.forward
     passes = itertools.count()
 
@@ -212,6 +216,21 @@ def test_what_begins_alike_scores_alike_over_all_tries(toy_engine: ToyEngine) ->
         for option in options:
             firsts[option[:depth]].add(info.logprobs[option][depth - 1])
         assert all(len(values) == 1 for values in firsts.values())
+
+
+def test_text_that_becomes_one_token_with_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = byte_level()
+    monkeypatch.setattr(conftest, "TOY_VOCAB", tokenizer.vocab_size)
+    engine = Engine.of(conftest.ToyModel(), tokenizer, EngineConfig(num_blocks=64))
+
+    @ramet.program
+    def merged(s: ramet.State) -> object:
+        s += "Th"
+        s += ramet.select("x", ["e", "ing"])
+        return s["x"]
+
+    with pytest.raises(PromptError, match="needs more text before it: what there is becomes one"):
+        engine.run(merged)
 
 
 TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {"merging": byte_level, "smollm2": smollm2}

@@ -89,7 +89,7 @@ def test_endings_are_encoded_with_the_text_before_them(kind: str) -> None:
     assert (cut_at_all > 100) == (kind in ("smollm2", "byte-level", "qwen"))
 
 
-@pytest.mark.parametrize("added", ["<a b>", AddedToken("<ab>", rstrip=True)])
+@pytest.mark.parametrize("added", ["<a b>", "the", AddedToken("<ab>", rstrip=True)])
 def test_no_cut_where_an_added_token_may_take_it(added: str | AddedToken) -> None:
     backend = Backend(
         byte_level()._backend.__class__.from_str(byte_level()._backend.to_str()).model
@@ -100,6 +100,28 @@ def test_no_cut_where_an_added_token_may_take_it(added: str | AddedToken) -> Non
     assert Cuts(backend).last(text) > 0
     backend.add_tokens([added])
     assert Cuts(backend).last(text) == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "certain"),
+    [
+        (r"\p{L}+|\s+(?!\S)|\s+", True),
+        (r"[^\s]+|\s+", True),
+        (r"[^ ]+(?=.*!)|\S+|\s+", False),
+        (r"(?<=a) \S+|\S+|\s+", False),
+        (r"\b\w+|\W+", False),
+        (r"^\w+|\w+|\W+", False),
+    ],
+)
+def test_cuts_only_where_a_pattern_looks_at_nothing_far(pattern: str, certain: bool) -> None:
+    backend = Backend.from_str(byte_level(None)._backend.to_str())
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    plain = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, plain])
+    assert (Cuts(backend).last("one two three four five six") > 0) == certain
+    spaced = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(), spaced])
+    assert Cuts(backend).last("one two three four five six") == 0
 
 
 def qwen() -> Tokenizer:

@@ -190,6 +190,22 @@ def test_a_trie_waits_for_a_step_with_room(toy_core: ToyCore) -> None:
     assert found(first)[0] == pytest.approx(by_toy([*range(9)], [1, 2, 3, 4, 5, 6]), abs=1e-4)
 
 
+def test_a_trie_does_not_wait_for_those_that_draw(toy_core: ToyCore) -> None:
+    """However many there are: as many rows as a trie may have are left to it."""
+    core = toy_core(step_tokens=40, max_sequences=20, num_blocks=512)
+    drawing = [submit(core, core.open([n, 1]), 60) for n in range(30)]
+    for _ in range(5):
+        core.step()
+    options = [[n, 1, 2] for n in range(10)]
+    sequence = core.open([*range(50)])
+    assert core.trie_rows(sequence) == 20
+    task = score(core, [*range(50)], options)
+    for _ in range(80):
+        core.step()
+    assert task.done, "though ten of those that draw came before it"
+    assert any(not each.done for each in drawing)
+
+
 def test_refusals(toy_core: ToyCore) -> None:
     core = toy_core(context=20, num_blocks=2, block_size=4)
     with pytest.raises(ContextLengthError):

@@ -190,10 +190,7 @@ void weigh(Queries& seen, int64_t first, int64_t count, int64_t keys, float soft
     for (int64_t k = 0; k < wide; k += kLanes) {
       Floats x = load(scores + k);
       if (softcap > 0) {
-        const Floats magnitude = (x < Floats{} ? -x : x) * (-2.0f / softcap);
-        const Floats e = exp_negative(magnitude);
-        const Floats bent = softcap * (1.0f - e) / (1.0f + e);
-        x = x == kNever ? x : (x < Floats{} ? -bent : bent);
+        x = x == kNever ? x : softcap * tanh(x / softcap);
         store(scores + k, x);
       }
       most = larger(most, x);
@@ -357,10 +354,12 @@ void write_all(const at::Tensor& key, const at::Tensor& value, const at::Tensor&
   for (int part = 0; part < 2; ++part) {
     const T* from = parts[part]->const_data_ptr<T>();
     const int64_t step = parts[part]->stride(0);
-    for (int64_t row = 0; row < slots.size(0); ++row)
+    for (int64_t row = 0; row < slots.size(0); ++row) {
+      TORCH_CHECK(slot[row] + 1 < stride, "write: there is no slot ", slot[row]);
       for (int64_t head = 0; slot[row] >= 0 && head < kv_heads; ++head)
         std::memcpy(data + ((part * kv_heads + head) * stride + slot[row]) * dim,
                     from + row * step + head * dim, dim * sizeof(T));
+    }
   }
 }
 
@@ -382,6 +381,12 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Te
                   const at::Tensor& units, const at::Tensor& items, const at::Tensor& ancestors,
                   const at::Tensor& depths, int64_t block, double scale, int64_t window,
                   double softcap) {
+  for (const auto& each : {cache, tables, units, items, ancestors, depths})
+    TORCH_CHECK(each.is_contiguous(), "attend: all but the query must be contiguous");
+  TORCH_CHECK(cache.dim() == 4 && query.dim() == 3 && cache.size(3) == query.size(2) &&
+                  query.size(1) % cache.size(1) == 0 && query.scalar_type() == cache.scalar_type(),
+              "attend: a query [T, heads, dim] needs a cache [2, kv_heads, slots, dim] of its type");
+  TORCH_CHECK(units.size(1) == 3 && items.size(1) == 8, "attend: units [U, 3] and items [I, 8]");
   const at::Tensor rows = dense(query);
   at::Tensor out = at::empty(query.sizes(), query.options());
   const Numbers numbers{float(scale), float(softcap), window};
@@ -392,6 +397,9 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Te
 
 void write(const at::Tensor& key, const at::Tensor& value, const at::Tensor& slots,
            at::Tensor cache) {
+  TORCH_CHECK(cache.is_contiguous() && key.scalar_type() == cache.scalar_type() &&
+                  value.scalar_type() == cache.scalar_type(),
+              "write: keys and values must be of the cache's type");
   const at::Tensor keys = dense(key), values = dense(value);
   RAMET_BY_DTYPE(cache, write_all<T>(keys, values, slots, cache))
 }

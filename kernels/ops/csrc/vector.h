@@ -76,6 +76,20 @@ inline Floats exp_negative(Floats x) {
   return vanishes ? Floats{} : p * scale;
 }
 
+// tanh(x): its series where the quotient would cancel.
+inline Floats tanh(Floats x) {
+  const Floats size = x < Floats{} ? -x : x;
+  const Floats square = x * x;
+  Floats p = all(62.0f / 2835);
+  p = p * square - 17.0f / 315;
+  p = p * square + 2.0f / 15;
+  p = p * square - 1.0f / 3;
+  p = p * square + 1.0f;
+  const Floats e = exp_negative(-2.0f * size);
+  const Floats far = (1.0f - e) / (1.0f + e);
+  return size < 0.25f ? x * p : (x < Floats{} ? -far : far);
+}
+
 inline float exp_negative(float x) { return exp_negative(all(x))[0]; }
 
 template <int Bit, int... Lane>
