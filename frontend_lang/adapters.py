@@ -9,10 +9,14 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic.errors import (
+    PydanticInvalidForJsonSchema,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import SchemaError, core_schema, to_jsonable_python
 
@@ -41,15 +45,18 @@ def adapted(hint: Any, allowed: str) -> Type:
     try:
         return make(hint)
     except (PydanticUserError, SchemaError, TypeError, NameError, RecursionError) as error:
-        named = hint.__name__ if isinstance(hint, type) else shown(hint)
+        named = hint.__name__ if isinstance(hint, type | TypeVar) else shown(hint)
         message = f"type must be {allowed}, not {named}: {_reason(error)}"
         raise ParameterError("type", hint, message) from None
 
 
 def _reason(error: Exception) -> str:
-    """The sentence, without the page of pydantic's that it points to."""
+    """The first sentence: what follows is advice to who extends pydantic, and a page of its own."""
+    if isinstance(error, PydanticUndefinedAnnotation):
+        return f"the name {shown(error.name)} in it is not defined"
     lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith("For further"))
+    text = " ".join(line for line in lines if line and not line.startswith("For further"))
+    return text.partition(". ")[0].removesuffix(".")
 
 
 def plain(value: object) -> Any:
@@ -90,13 +97,23 @@ def _reasons(error: ValidationError) -> str:
 
 
 def _made(hint: Any) -> Type:
+    if variable := _variable(hint):
+        raise TypeError(f"{variable} is a TypeVar and says nothing of the text")
     adapter = TypeAdapter[Any](hint)
+    adapter.rebuild(raise_errors=True)
     schema = adapter.json_schema(schema_generator=_Schema)
     named = json_type(closed(schema, schema.get("$defs", {})))
     return dataclasses.replace(named, reader=Instances(adapter.validate_json, _fields(hint)))
 
 
 _kept = lru_cache(KEPT)(_made)
+
+
+def _variable(hint: object) -> str:
+    """The name of a TypeVar in the hint that nothing constrains, if there is one."""
+    if isinstance(hint, TypeVar) and hint.__bound__ is None and not hint.__constraints__:
+        return hint.__name__
+    return next(filter(None, map(_variable, get_args(hint))), "")
 
 
 def _fields(hint: object) -> frozenset[str]:
@@ -121,6 +138,15 @@ class _Schema(GenerateJsonSchema):
         """A number; pydantic would take a text, too, of whatever letters."""
         found = super().decimal_schema(schema)
         return found["anyOf"][0] if "anyOf" in found else found
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        raise PydanticInvalidForJsonSchema("JSON has texts and no bytes; use str")
+
+    def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
+        raise PydanticInvalidForJsonSchema("JSON has no complex numbers")
+
+    def is_subclass_schema(self, schema: core_schema.IsSubclassSchema) -> JsonSchemaValue:
+        raise PydanticInvalidForJsonSchema("JSON has no classes")
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         """A default says nothing of the text, and may be no JSON."""

@@ -30,6 +30,9 @@ def type_of(hint: Any) -> Type | None:
         return hint
     if isinstance(hint, str):
         return _named(hint)
+    if isinstance(hint, Mapping | list | tuple | set):
+        message = f"type must be {ALLOWED}, not {shown(cast('object', hint))}{_meant(hint)}"
+        raise ParameterError("type", None, message)
     if isinstance(hint, type) and hint.__name__ in PLAIN and hint.__module__ == "builtins":
         return Type(hint.__name__)
     if get_origin(hint) is Literal and all(isinstance(each, str) for each in get_args(hint)):
@@ -63,6 +66,17 @@ def _named(name: str) -> Type:
         hint = near_miss(name, (*PLAIN, "str"))
         raise ParameterError("type", name, f"type must be {ALLOWED}, not {shown(name)}{hint}")
     return Type(name)
+
+
+def _meant(hint: Any) -> str:
+    """What someone who wrote this collection may have wanted."""
+    if isinstance(hint, Mapping):
+        return "; for a JSON schema write json_schema="
+    names = [each.__name__ for each in hint if isinstance(each, type)]
+    if not names or len(names) < len(hint):
+        return ""
+    kind = "tuple" if len(names) > 1 and isinstance(hint, list) else type(hint).__name__
+    return f"; did you mean {kind}[{', '.join(names)}]?"
 
 
 def _is_of_texts(enum: type[Enum]) -> bool:

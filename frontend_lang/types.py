@@ -7,6 +7,7 @@ makes an instance of one is a `Reader`.
 
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
@@ -136,26 +137,48 @@ def value_of(type: Type | None, text: str) -> object:
     is no type. With a reader, what that makes of it.
 
     Raises:
-        ValueError: the text is no such thing: it was cut short, or its class refuses it.
+        ValueError: the text is no such thing: it was cut short, a number in it is too large, or its
+            class refuses it.
     """
+    if type is not None and type.kind == "json":
+        value = _parsed(text)
+        return value if type.reader is None else type.reader.read(text)
     if type is not None and type.reader is not None:
         return type.reader.read(text)
     match type:
         case Type(kind="int"):
             return int(text)
         case Type(kind="float"):
-            number = float(text)
-            if not math.isfinite(number):
-                raise ValueError(f"{text} is too large")
-            return number
+            return _finite(text)
         case Type(kind="bool"):
             if text.strip().lower() not in ("true", "false"):
                 raise ValueError(f"{text!r} is neither true nor false")
             return text.strip().lower() == "true"
-        case Type(kind="json"):
-            return json.loads(text)
         case _:
             return text
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text, parse_float=_finite, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{reprlib.repr(text)[1:-1]} is too large")
+    return number
+
+
+def _whole(text: str) -> int:
+    """The integer; Python reads no more than some thousand digits, as that takes their square."""
+    try:
+        return int(text)
+    except ValueError:
+        digits = len(text.lstrip("-"))
+        raise ValueError(f"an integer of {digits} digits in it is too long") from None
 
 
 def _check_schema(source: str) -> None:

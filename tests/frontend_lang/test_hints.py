@@ -8,7 +8,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Annotated, Any, Literal, NamedTuple, Optional
+from typing import Annotated, Any, Literal, NamedTuple, Optional, TypeVar
 
 import pytest
 from pydantic import UUID4, BaseModel, ConfigDict, Discriminator, Field, IPvAnyAddress
@@ -132,7 +132,7 @@ OBJECT = {"type": "object", "additionalProperties": False}
         (decimal.Decimal, {"type": "number"}),
         (dict[Literal["a"], int], OBJECT | {"properties": {"a": {"type": "integer"}}}),
         (uuid.UUID, {"type": "string", "format": "uuid"}),
-        (bytes, {"type": "string"}),
+        (object, {}),
         (
             dict[Literal["a", "b"], int],
             OBJECT | {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},
@@ -357,3 +357,58 @@ def test_formats_are_what_pydantic_reads(hint: Any, texts: list[str], others: li
         assert re.search(pattern, text), text
         assert read(hint, json.dumps(text)) is not None
     assert not [text for text in others if re.search(pattern, text)]
+
+
+Free = TypeVar("Free")
+Number = TypeVar("Number", bound=int)
+
+
+class Stranger: ...
+
+
+@dataclass
+class Loose:
+    where: "Undefined"  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+
+
+class Blob(BaseModel):
+    data: bytes
+
+
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        (complex, "not complex: JSON has no complex numbers"),
+        (bytes, "not bytes: JSON has texts and no bytes; use str"),
+        (Blob, "not Blob: JSON has texts and no bytes; use str"),
+        (type[int], "JSON has no classes"),
+        (Free, "not Free: Free is a TypeVar and says nothing of the text"),
+        (list[Free], "Free is a TypeVar and says nothing of the text"),  # pyright: ignore[reportGeneralTypeIssues]
+        ({"type": "integer"}, "not a dict; for a JSON schema write json_schema="),
+        ({str: int}, "not a dict; for a JSON schema write json_schema="),
+        ([int], "not a list; did you mean list[int]?"),
+        ([int, str], "not a list; did you mean tuple[int, str]?"),
+        ((int, str), "not a tuple; did you mean tuple[int, str]?"),
+        ([3], "not a list"),
+        (Stranger, f"Unable to generate pydantic-core schema for {Stranger}"),
+        (Loose, "not Loose: the name 'Undefined' in it is not defined"),
+        (list["Undefined"], "the name 'Undefined' in it is not defined"),  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+    ],
+    ids=str,
+)
+def test_what_says_nothing_of_a_text_is_refused(hint: Any, said: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        type_of(hint)
+    assert str(caught.value).startswith("type must be int, float")
+    assert str(caught.value).endswith(said)
+
+
+def test_a_type_variable_with_a_bound_is_the_bound() -> None:
+    assert schema(Number) == {"type": "integer"}
+
+
+@pytest.mark.parametrize("hint", [Any, list[float], dict[str, int], float | None])
+def test_numbers_of_an_instance_are_finite(hint: Any) -> None:
+    text = '{"a": 1e400}' if hint == dict[str, int] else "[1e400]"
+    with pytest.raises(ValueError, match=r"^1e400 is too large$"):
+        read(hint, text)

@@ -1,5 +1,6 @@
 """Types as records: choices, their source, and what a text is worth."""
 
+import re
 import time
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import ramet
 from ramet.errors import ParameterError
 from ramet.graph import Gen
-from ramet.types import MAX_SOURCE_BYTES, Type, choice_type, value_of
+from ramet.types import MAX_SOURCE_BYTES, Type, choice_type, json_type, value_of
 
 
 def test_choices_are_a_list_of_json() -> None:
@@ -94,3 +95,25 @@ def test_the_options_of_a_text_may_be_known_only_when_it_runs() -> None:
 def test_a_keyword_that_is_misspelled() -> None:
     with pytest.raises(ParameterError, match="did you mean 'choices'"):
         ramet.gen("x", choice=["a"])  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1e400", "1e400 is too large"),
+        ('{"a": [-2e999]}', "-2e999 is too large"),
+        ("9" * 500 + ".0", f"{'9' * 12}...{'9' * 11}.0 is too large"),
+        ("1" * 5000, "an integer of 5000 digits in it is too long"),
+        (f"[-{'1' * 4301}]", "an integer of 4301 digits in it is too long"),
+        ("[" * 100_000 + "]" * 100_000, "it is nested too deeply"),
+    ],
+    ids=range(6),
+)
+def test_json_numbers_that_python_cannot_hold(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        value_of(json_type({}), text)
+
+
+def test_json_numbers() -> None:
+    assert value_of(json_type({}), "[1, -2.5, 1e2, 1e-400]") == [1, -2.5, 100.0, 0.0]
+    assert value_of(json_type({}), "1" * 4300) == int("1" * 4300)
