@@ -1,15 +1,26 @@
 """Where in a person's file the running statement stands. Knows frames, and which files are ours."""
 
 import linecache
+import os
 import sys
 from contextvars import ContextVar
+from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 from types import FrameType
 
 from ramet.errors import Span
 
-_OURS = str(Path(__file__).parent)
+_ROOMS = ("ramet", "ramet.cache", "ramet.compat", "ramet.kernels", "ramet.runtime")
+
+
+def _folders() -> tuple[str, ...]:
+    """Of every room that is installed, wherever it lies; none is imported."""
+    specs = filter(None, map(find_spec, _ROOMS))
+    places = (place for spec in specs for place in spec.submodule_search_locations or ())
+    return tuple(os.path.join(place, "") for place in places)
+
+
+_OURS = _folders()
 
 _placed: ContextVar[Span | None] = ContextVar("ramet_place", default=None)
 
