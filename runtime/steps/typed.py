@@ -5,6 +5,8 @@ from ramet.nodes import Gen, Sample
 from ramet.runtime.errors import GenerationError, InvalidValue
 from ramet.types import value_of
 
+_HALF = "\ufffd"
+
 
 def value(node: Gen | Sample, text: str) -> object:
     """The value of a whole text; `InvalidValue` if it has none."""
@@ -17,7 +19,10 @@ def value(node: Gen | Sample, text: str) -> object:
 def cut_short(
     node: Gen | Sample, text: str, finish_reason: str, stop: str | None, tokens: int
 ) -> GenerationError:
-    """What ended a text of so many tokens before it was whole, and what to do about it."""
+    """What ended a text of so many tokens before it was whole, and what to do about it.
+
+    Half a character at its end is not shown.
+    """
     kind = "" if node.type is None else node.type.kind
     if finish_reason == "stop":
         why = f"the stop {stop!r}" if stop is not None else "a stop token"
@@ -27,6 +32,7 @@ def cut_short(
     else:
         why = f"max_tokens={node.params.max_tokens}"
         remedy = "give it more"
+    whole = shown(text.rstrip(_HALF))
     return GenerationError(
-        f"gen {node.name}: {why} cut the text {shown(text)} before it was a whole {kind}; {remedy}"
+        f"gen {node.name}: {why} cut the text {whole} before it was a whole {kind}; {remedy}"
     )

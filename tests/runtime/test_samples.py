@@ -12,12 +12,12 @@ from ramet.errors import LimitError
 from ramet.limits import Limits
 from ramet.passes.plan import plan
 from ramet.runtime import Engine, Finished
-from ramet.runtime.errors import GenerationError
+from ramet.runtime.errors import ContextLengthError, GenerationError
 from ramet.runtime.events import TextDelta
 from ramet.runtime.values import GenInfo, SamplesInfo
 from ramet.syntax.blocks import parse
 from ramet.syntax.printer import print_module
-from tests.runtime.conftest import ToyEngine, toy_model
+from tests.runtime.conftest import ToyEngine, all_back, toy_model
 from tests.runtime.legible import encoded, legible, legible_logits, letters
 from tests.runtime.running import gen, run
 
@@ -99,6 +99,20 @@ def test_samples_of_a_computed_context_leave_its_tail_to_it(toy_engine: ToyEngin
     before = letters(engine, PROMPT, 4)
     assert done["before"] == before
     assert done["after"] == letters(engine, PROMPT + before, 4)
+
+
+@pytest.mark.parametrize("best_of", [1, 4])
+def test_a_prompt_that_fills_the_context_is_not_run(toy_engine: ToyEngine, best_of: int) -> None:
+    engine = toy_engine(context=32)
+
+    @ramet.program
+    def drawn(s: ramet.State) -> None:
+        s += "a" * 32 + gen("x", n=2, best_of=best_of, temperature=1.0)
+
+    with pytest.raises(ContextLengthError):
+        engine.run(drawn)
+    assert toy_model(engine.core).tokens_run == 0
+    assert all_back(engine.core)
 
 
 # -- the best of many

@@ -13,10 +13,13 @@ from pydantic import BaseModel, Field, field_validator
 
 import ramet
 from ramet.errors import LanguageError
+from ramet.nodes import Gen
 from ramet.runtime import AsyncEngine, Engine
 from ramet.runtime.cli.terminal import plain
 from ramet.runtime.errors import GenerationError, InvalidValue
 from ramet.runtime.events import TextDelta, ValueBound
+from ramet.runtime.steps.typed import value
+from ramet.types import json_type
 from tests.runtime.conftest import ToyEngine, all_back
 
 Letter = Annotated[str, Field(pattern="^[a-z]$")]
@@ -343,3 +346,24 @@ def test_the_command_line_shows_what_json_makes_of_an_instance() -> None:
     assert plain(value) == {"card": card, "mood": "bad", "at": [{"x": 1, "y": 2}]}
     assert plain(datetime.date(2024, 2, 29)) == "2024-02-29"
     assert plain(len).startswith("<built-in function len")
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize(("count", "text"), [(1, ""), (2, "é"), (5, "éé")])
+def test_half_a_character_of_a_cut_text_is_not_shown(
+    engine: Engine, count: int, text: str, beams: int
+) -> None:
+    @ramet.program
+    def p(s: ramet.State) -> Any:
+        s += "Who? " + ramet.gen("who", regex="é{3}", max_tokens=count, beams=beams)
+
+    with pytest.raises(GenerationError, match=f"max_tokens={count} cut the text '{text}' before"):
+        engine.run(p)
+
+
+@pytest.mark.parametrize("text", ["[1e400]", "1" * 5000])
+def test_a_number_that_python_cannot_hold_is_no_value(text: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        value(Gen(0, "x", type=json_type({})), text)
+    assert "sys." not in caught.value.reason
+    assert caught.value.text == text
