@@ -13,6 +13,18 @@ def gen(name: str, count: int = 4, **fields: Any) -> Any:
     return ramet.gen(name, max_tokens=count, ignore_eos=True, **fields)
 
 
+@ramet.program
+def tips(s: ramet.State, count: int = 3) -> object:
+    s += "Give tips. "
+    branches = s.fork(count)
+    for index, branch in enumerate(branches):
+        branch += f"Tip {index}:"
+        branch += gen("tip", 5)
+    s += "All: " + branches["tip"].join("; ") + "."
+    s += gen("summary", 6)
+    return {"tips": branches["tip"], "summary": s["summary"]}
+
+
 def run(engine: Engine, program: Any, **arguments: Any) -> Finished:
     """Run with an audit after every step; a run that waits for nothing fails."""
     one = engine.start(program, arguments)

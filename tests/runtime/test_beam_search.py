@@ -3,7 +3,6 @@ and the company; what they leave; and that everything comes back."""
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -23,17 +22,10 @@ from tests.runtime import conftest
 from tests.runtime.beams import Scored, Tokens, plainly, words
 from tests.runtime.conftest import TOY_EOS, TOY_VOCAB, ToyEngine, all_back, toy_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LETTERS = "abcdefgh "
 PROMPT = "the beginning"  # 13 tokens
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The toy's rows are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,9 @@
 """What a beam search tells while it runs: text that is certain, and never takes back."""
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 
 import ramet
 from ramet.runtime import Engine, Event, Finished, TextDelta
@@ -16,14 +14,7 @@ from tests.runtime.beam_oracle import encoded
 from tests.runtime.beams import words
 from tests.runtime.conftest import TOY_EOS, ToyEngine, all_back
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The toy's rows are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,9 @@
 """What a type means for a beam search: for its values and branches, and for texts that are cut."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 
 import ramet
 from ramet.runtime import Engine
@@ -17,14 +15,7 @@ from tests.runtime.beams import words
 from tests.runtime.conftest import ToyEngine, all_back
 from tests.runtime.running import run
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models' products are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

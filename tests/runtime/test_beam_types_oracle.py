@@ -1,7 +1,7 @@
 """Beam searches within types find what transformers finds with a mask that is worked out by hand:
 the same hypotheses in the same order, scores within 1e-4."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,14 +30,7 @@ from tests.runtime.beam_oracle import (
 from tests.runtime.beams import Scored, Tokens
 from tests.runtime.conftest import TOY_VOCAB
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models' products are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @dataclass(frozen=True)

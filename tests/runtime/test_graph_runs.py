@@ -8,7 +8,7 @@ from ramet.runtime.result import FinishedState
 from ramet.runtime.sequence import Usage
 from tests.runtime.conftest import ToyEngine, toy_model
 from tests.runtime.legible import legible
-from tests.runtime.running import gen, run
+from tests.runtime.running import gen, run, tips
 
 
 @pytest.fixture
@@ -65,18 +65,6 @@ def test_without_a_return_all_variables_are_the_value(engine: Engine) -> None:
 
     finished = run(engine, silent)
     assert finished.value == {"x": finished["x"], "y": finished["y"]}
-
-
-@ramet.program
-def tips(s: ramet.State, count: int = 3) -> object:
-    s += "Give tips. "
-    branches = s.fork(count)
-    for index, branch in enumerate(branches):
-        branch += f"Tip {index}:"
-        branch += gen("tip", 5)
-    s += "All: " + branches["tip"].join("; ") + "."
-    s += gen("summary", 6)
-    return {"tips": branches["tip"], "summary": s["summary"]}
 
 
 def test_the_result_of_a_run(engine: Engine) -> None:

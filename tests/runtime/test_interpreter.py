@@ -14,7 +14,7 @@ from ramet.runtime import Engine
 from ramet.runtime.values import SelectInfo
 from tests.runtime.conftest import ToyEngine, all_back
 from tests.runtime.legible import encoded, legible, letters
-from tests.runtime.running import batches, gen, run
+from tests.runtime.running import batches, gen, run, tips
 
 
 @pytest.fixture
@@ -23,18 +23,6 @@ def engine(toy_engine: ToyEngine) -> Engine:
 
 
 # -- branches
-
-
-@ramet.program
-def tips(s: ramet.State, count: int = 3) -> object:
-    s += "Give tips. "
-    branches = s.fork(count)
-    for index, branch in enumerate(branches):
-        branch += f"Tip {index}:"
-        branch += gen("tip", 5)
-    s += "All: " + branches["tip"].join("; ") + "."
-    s += gen("summary", 6)
-    return {"tips": branches["tip"], "summary": s["summary"]}
 
 
 def test_branches_and_a_value_of_theirs_in_the_parents_text(engine: Engine) -> None:

@@ -27,6 +27,8 @@ from tests.runtime.conftest import ToyModel, toy_text
 from tests.runtime.greedy import Tokens, by_transformers, drain, submit
 from tests.runtime.models.tiny import VOCAB, saved, transformers_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 COUNT = 24
 
 
@@ -199,15 +201,6 @@ def tiny(family: str) -> Subject:
 
 
 SUBJECTS = {"toy": toy, "llama": lambda: tiny("llama"), "mistral": lambda: tiny("mistral")}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """These products are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def check(subject: Subject, tokenizer: Tokenizer, setting: Setting) -> None:

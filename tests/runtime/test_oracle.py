@@ -1,12 +1,11 @@
 """With greedy decoding in float32, the text is the one transformers gives for the same tokens."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from transformers import AutoModelForCausalLM
 
 from ramet.runtime.config import EngineConfig
@@ -15,6 +14,8 @@ from ramet.runtime.models import Model, load_model
 from ramet.runtime.tokenizer import Piece, Tokenizer
 from tests.runtime.greedy import Excuses, Tokens, by_transformers, drain, excuses_of, submit
 from tests.runtime.models.tiny import FAMILIES, VOCAB, saved, transformers_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 COUNT = 64
 # Around the edges of blocks (16); with what is generated, around the edges of several.
@@ -26,16 +27,6 @@ MOST = ("llama", "mistral", "qwen2", "qwen3")
 @pytest.fixture
 def excuses(request: pytest.FixtureRequest) -> Excuses:
     return excuses_of(request.config)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The tiny models' products are too small to share, and two threads that wait for each other
-    on a busy machine take ten times as long as one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def greedy(model: Model, tokenizer: Tokenizer, prompts: list[Tokens]) -> list[Tokens]:
