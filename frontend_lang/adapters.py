@@ -113,7 +113,8 @@ def _variable(hint: object) -> str:
     """The name of a TypeVar in the hint that nothing constrains, if there is one."""
     if isinstance(hint, TypeVar) and hint.__bound__ is None and not hint.__constraints__:
         return hint.__name__
-    return next(filter(None, map(_variable, get_args(hint))), "")
+    inner: list[str] = [_variable(each) for each in get_args(hint)]
+    return next((name for name in inner if name), "")
 
 
 def _fields(hint: object) -> frozenset[str]:
