@@ -59,8 +59,10 @@ def draw(
     first = sequence if on_itself else run.fork_sequence(context, sequence)
     if healing is not None:
         run.core.cut(first, len(first.tokens) - healing.count)
-    run.core.limit(first, params)  # raises before anything is computed
-    computed = (yield from _compute(run, context, first)) if params.samples > 1 else 0
+    computed = 0
+    if params.samples > 1:
+        run.core.limit(first, params)  # raises before anything is computed
+        computed = yield from _compute(run, context, first)
     others = [run.fork_sequence(context, first) for _ in range(params.samples - 1)]
     tasks = tuple(
         run.generate(
