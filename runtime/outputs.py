@@ -49,24 +49,33 @@ class Outputs:
         self._attempt(task, task.go_on)
 
     def _draw(self, drawing: list[tuple[int, Generation]], logits: Tensor) -> None:
+        """Draw a token for each task; where it is no token of its grammar, draw once more."""
         for _, task in drawing:
-            self._attempt(task, task.ends_here)
+            if not task.done:
+                self._attempt(task, task.ends_here)
         drawing = [(row, task) for row, task in drawing if not task.done]
         if not drawing:
             return
         rows: list[SamplingRow] = [task.row for _, task in drawing]
         positions = [len(task.sequence.tokens) for _, task in drawing]
         try:
-            if len(drawing) < len(logits):
-                logits = logits[torch.tensor([row for row, _ in drawing])]
-            draws = self._sampler.sample(logits, rows, positions)
+            if len(drawing) < len(logits) or any(row.tries for row in rows):
+                used = logits[torch.tensor([row for row, _ in drawing])]
+            else:
+                used = logits
+            draws = self._sampler.sample(used, rows, positions)
         except Exception as error:
             for _, task in drawing:
                 self._end(task, _failure(error))
             return
-        for (_, task), draw in zip(drawing, draws, strict=True):
-            if not task.done:
+        strays: list[tuple[int, Generation]] = []
+        for (row, task), draw in zip(drawing, draws, strict=True):
+            if not task.done and draw.error is None and task.row.strays(draw.token):
+                strays.append((row, task))
+            elif not task.done:
                 self._attempt(task, partial(_accept, task, draw))
+        if strays:
+            self._draw(strays, logits)
 
     def _attempt(self, task: Generation, ends: Callable[[], bool]) -> None:
         """One request's own exception boundary. Its callback may end it, and others too."""

@@ -132,13 +132,16 @@ class Generation(Task):
                     return True
                 if self.done:  # by whoever was told of the text
                     return False
-        grammar.look_ahead()
+        if self.row.wary or not self.row.tries:
+            grammar.look_ahead()
         return False
 
     def ends_here(self) -> bool:
         """Whether it turns out, now that a token would be drawn, that the text can only end."""
         grammar = self.row.grammar
-        return grammar is not None and grammar.finished and self._finish("grammar", len(self.drawn))
+        if grammar is None or self.row.tries or not grammar.finished:
+            return False
+        return self._finish("grammar", len(self.drawn))
 
     def _take(self, draw: Draw) -> bool:
         """Take one token; True when it was the last."""

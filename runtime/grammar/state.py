@@ -110,6 +110,18 @@ class Grammar:
             with suppress(RuntimeError):  # a closed engine has no such thread
                 self._ahead = self._masking.submit(self._next)
 
+    def allows(self, token: int) -> bool:
+        """Whether this token may come next and does not end the text. Costs little: finds no mask.
+        Where that cannot be found out, `mask` raises for it.
+        """
+        matcher = self._settled
+        if self._mask is not None:
+            allowed = bool(self._mask[token // 8] >> token % 8 & 1)
+            return allowed and self._vocabulary.is_text(token)
+        if (forced := self._force()) is not None:
+            return token == forced
+        return self._vocabulary.is_text(token) and matcher.validate_tokens([token]) == 1
+
     def forced(self) -> int | None:
         """The token that comes next whatever the model says; None if it has a say.
 

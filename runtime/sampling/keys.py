@@ -18,15 +18,19 @@ def sample_key(seed: int, path: bytes | str, branch: int) -> int:
     return xxh3_128_intdigest(f"{seed}:{branch}:".encode() + path)
 
 
-def noise(key: int, position: int, count: int) -> NDArray[np.float32]:
-    """`count` exponential(1) variates [count] for the draw at `position`, all over 0 and finite.
+def noise(key: int, position: int, count: int, attempt: int = 0) -> NDArray[np.float32]:
+    """`count` exponential(1) variates [count] for the draw at `position`, all over 0 and finite;
+    others for another attempt there.
 
     From the raw integers of Philox 4x64 (Salmon et al., "Parallel random numbers: as easy as 1,
     2, 3", 2011), which numpy keeps the same over versions, as it does not its distributions. The
-    position is the counter's second word, so draws never overlap. -log1p(-u) keeps the full
-    precision of a float near 0, where a race is won; -log(u) would have steps of 2^-24 there.
+    position is the counter's second word and the attempt its third, so draws never overlap.
+    -log1p(-u) keeps the full precision of a float near 0, where a race is won; -log(u) would have
+    steps of 2^-24 there.
     """
-    raw = np.random.Philox(key=key, counter=position << 64).random_raw((count + 1) // 2)
+    raw = np.random.Philox(key=key, counter=attempt << 128 | position << 64).random_raw(
+        (count + 1) // 2
+    )
     uniform = raw.view(np.uint32)[:count].astype(np.float32)
     uniform += np.float32(0.5)
     uniform *= _STEP

@@ -72,9 +72,9 @@ def keep_to_grammar(logits: Tensor, rows: Rows) -> None:
     """The grammar: only tokens that it allows. Where the text can end, a model that would rather
     leave the grammar ends it: the end of text gets the mass of all tokens that are ruled out. So
     a greedy text is the free text as far as that obeys the grammar. Beams weigh both, so they are
-    no greedy rows here.
+    no greedy rows here. Not for rows that `tries`.
     """
-    index = [i for i, row in enumerate(rows) if row.grammar is not None]
+    index = [i for i, row in enumerate(rows) if row.grammar is not None and not row.tries]
     if index:
         some, bound = take(logits, index), [rows[i] for i in index]
         allowed = torch.from_numpy(_allowed(bound, logits.shape[-1])).to(logits.device)

@@ -22,6 +22,7 @@ GREEDY_BELOW = 1e-5
 class SamplingRow:
     """The sampling state of one sequence: its parameters, its key, and what it has drawn.
 
+    `attempt` counts the draws of the next token, and the row is `wary` if the last one took two.
     `prompt` counts for the repetition penalty. Within a `grammar` the text ends where that says so:
     `min_tokens` and `ignore_eos` hold as long as it can go on. While there is a `healing`, tokens
     spell what it took back. Raises `RequestError` when a biased
@@ -32,6 +33,8 @@ class SamplingRow:
         "_allowed",
         "_counted",
         "_plain",
+        "_triable",
+        "attempt",
         "bias",
         "bias_ids",
         "drawn",
@@ -41,6 +44,7 @@ class SamplingRow:
         "key",
         "params",
         "tally",
+        "wary",
     )
 
     def __init__(
@@ -62,6 +66,8 @@ class SamplingRow:
         self.grammar = grammar
         self.healing = healing
         self.drawn = 0
+        self.attempt = 0
+        self.wary = False
         self.bias_ids = _ids(bias)
         self.bias = np.fromiter(bias.values(), np.float32, len(bias))
         self._allowed = None if params.allowed_tokens is None else _ids(params.allowed_tokens)
@@ -69,6 +75,9 @@ class SamplingRow:
         self.ends = _ids(sorted(token for token in ends if token < vocab_size))
         self.tally = Tally(prompt if self.repeats else ())
         self._counted = self.repeats or self.penalises
+        narrowed = params.top_k > 0 or params.top_p < 1 or params.min_p > 0
+        self._triable = params.beams == 1 and params.logprobs is None and self._allowed is None
+        self._triable &= self.greedy or not narrowed
         self._plain = self.greedy and not (
             bias or params.allowed_tokens or self._counted or grammar is not None
         )
@@ -76,6 +85,7 @@ class SamplingRow:
     def accept(self, token: int) -> None:
         """The token was drawn and belongs to the sequence now."""
         self.drawn += 1
+        self.wary, self.attempt = self.attempt > 0, 0
         if self.healing is not None:
             self.healing = self.healing.after(token)
         if self._counted:
@@ -106,6 +116,24 @@ class SamplingRow:
         if self._allowed is None:
             return self.healing.tokens
         return np.intersect1d(self._allowed, self.healing.tokens)
+
+    @property
+    def tries(self) -> bool:
+        """Whether the next token is drawn before it is known what the grammar allows, and drawn
+        again if it `strays`. That is the same distribution, and greedily the same token, as long as
+        the text cannot end and nothing depends on how likely the allowed tokens are.
+        """
+        grammar = self.grammar
+        if grammar is None or self.attempt or not self._triable or self.healing is not None:
+            return False
+        return not grammar.can_end
+
+    def strays(self, token: int) -> bool:
+        """Whether this token, just drawn, is one to draw again: it was tried and is not allowed."""
+        if self.grammar is None or not self.tries or self.grammar.allows(token):
+            return False
+        self.attempt = 1
+        return True
 
     @property
     def too_short(self) -> bool:

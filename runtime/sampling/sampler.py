@@ -81,14 +81,15 @@ def _choose(logits: Tensor, rows: Rows, positions: Sequence[int]) -> Best:
     index = [i for i, row in enumerate(rows) if best.sound[i] and not row.greedy]
     if index:
         probabilities = take(logits, index).softmax(-1)
-        won = _race(probabilities, [rows[i].key for i in index], [positions[i] for i in index])
+        won = _race(probabilities, [(rows[i].key, positions[i], rows[i].attempt) for i in index])
         for i, token in zip(index, won, strict=True):
             best.tokens[i] = token
     return best
 
 
-def _race(probabilities: Tensor, keys: Sequence[int], positions: Sequence[int]) -> list[int]:
-    """One token of each distribution [R, V], which need not sum to 1, by two exponential races.
+def _race(probabilities: Tensor, places: Sequence[tuple[int, int, int]]) -> list[int]:
+    """One token of each distribution [R, V], which need not sum to 1, by two exponential races
+    with the noise of its (key, position, attempt).
 
     The first of many exponential clocks with rates p to ring is i with probability p_i: argmax of
     p / E. Groups of tokens race first, then the tokens of the group that won. That is the same
@@ -99,10 +100,10 @@ def _race(probabilities: Tensor, keys: Sequence[int], positions: Sequence[int]) 
         probabilities = pad(probabilities, (0, -size % _GROUP))
     groups = probabilities.unflatten(-1, (-1, _GROUP))
     count = groups.shape[1]
-    drawn = [noise(*place, count + _GROUP) for place in zip(keys, positions, strict=True)]
+    drawn = [noise(key, at, count + _GROUP, attempt) for key, at, attempt in places]
     clocks = torch.from_numpy(np.stack(drawn)).to(probabilities.device)
     winners = torch.tensor(_best(groups.sum(-1) / clocks[:, :count]).tokens, device=clocks.device)
-    inside = groups[torch.arange(len(keys), device=clocks.device), winners]
+    inside = groups[torch.arange(len(places), device=clocks.device), winners]
     return (winners * _GROUP + (inside / clocks[:, count:]).argmax(-1)).tolist()
 
 

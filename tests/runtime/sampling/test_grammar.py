@@ -39,8 +39,11 @@ def ids(text: bytes) -> list[int]:
 
 
 def row(grammar: Grammar | None, **params: object) -> SamplingRow:
+    """One that has tried without the grammar's mask, if it may, and now gets that."""
     made = SamplingParams(**params)  # type: ignore[arg-type]
-    return SamplingRow(made, key=1, vocab_size=VOCAB, eos_ids={EOS}, grammar=grammar)
+    row = SamplingRow(made, key=1, vocab_size=VOCAB, eos_ids={EOS}, grammar=grammar)
+    row.attempt = 1
+    return row
 
 
 def flat(seed: int, rows: int = 1) -> Tensor:
