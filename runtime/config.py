@@ -18,7 +18,7 @@ class EngineConfig:
     """
 
     model: str = "smollm2-135m"  # embedded name, directory, .gguf file or hub id
-    dtype: str = "float32"  # of weights, activations and cache: float32, bfloat16, float16
+    dtype: str = "float32"  # float32, bfloat16, float16; int8: weights and inputs of linear layers
     device: str = "cpu"
     block_size: int = 16  # tokens a block holds
     num_blocks: int | None = None  # None: a quarter of the free memory, at most 4 GiB

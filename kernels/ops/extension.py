@@ -68,7 +68,10 @@ def _load(folder: Path) -> bool:
 
 def _library(folder: Path) -> Path:
     """The library for this torch and this processor, built if it is not there."""
-    flags = (*_FLAGS, *_VECTORS.get(torch.backends.cpu.get_cpu_capability(), ()))
+    capability = torch.backends.cpu.get_cpu_capability()
+    flags = (*_FLAGS, *_VECTORS.get(capability, ()))
+    if capability == "AVX512" and torch.cpu._is_vnni_supported():
+        flags += ("-mavx512vnni",)
     texts = [path.read_bytes() for path in sorted(_SOURCES.iterdir())]
     versions = (torch.__version__, platform.machine(), *platform.libc_ver())
     told = b"\0".join([" ".join((*versions, *flags)).encode(), *texts])

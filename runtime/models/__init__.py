@@ -6,16 +6,24 @@ from typing import Any
 
 import torch
 
+from ramet.kernels import int8
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models import sources
 from ramet.runtime.models.config import DecoderConfig, is_native
+from ramet.runtime.models.linear import FloatLinear, Int8Linear
 from ramet.runtime.models.llama import LlamaDecoder
 from ramet.runtime.models.model import Model, ModelShape, PagedAttention
 from ramet.runtime.models.weights import Checkpoint
 
 __all__ = ["DTYPES", "Model", "ModelShape", "PagedAttention", "load_model"]
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+}
+"""Of activations and cache, and of the weights but for `int8`: those of linear layers are int8."""
 
 
 def load_model(name: str, *, dtype: str, cache: Path) -> tuple[Model, Path]:
@@ -23,26 +31,31 @@ def load_model(name: str, *, dtype: str, cache: Path) -> tuple[Model, Path]:
 
     Args:
         name: see `sources.find`.
-        dtype: a key of `DTYPES`, for weights, activations and cache.
+        dtype: a key of `DTYPES`.
         cache: where converted models are kept.
 
     Raises:
-        ModelError: unknown model, dtype or architecture, or damaged files.
+        ModelError: unknown model, dtype or architecture, damaged files, or a model that cannot run
+            in int8 here.
     """
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+    if dtype == "int8" and not int8.available(cache / "kernels"):
+        raise ModelError("dtype 'int8' needs the compiled kernels, which cannot be used here")
     directory = sources.find(name, cache)
     raw = _read(directory / "config.json")
     eos = _eos(raw, directory)
     if is_native(raw):
-        return _native(raw, directory, DTYPES[dtype], name, eos), directory
+        return _native(raw, directory, dtype, name, eos), directory
+    if dtype == "int8":
+        raise ModelError(f"dtype 'int8' is for models of the Llama family; {name} is none")
     from ramet.runtime.models import hf
 
     return hf.load(directory, DTYPES[dtype], name, eos), directory
 
 
 def _native(
-    raw: dict[str, Any], directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]
+    raw: dict[str, Any], directory: Path, dtype: str, name: str, eos: frozenset[int]
 ) -> LlamaDecoder:
     config = DecoderConfig.from_dict(raw)
     shape = ModelShape(
@@ -52,10 +65,11 @@ def _native(
         vocab=config.vocab,
         context=config.context,
         eos=eos,
-        dtype=dtype,
+        dtype=DTYPES[dtype],
         name=name,
     )
-    return LlamaDecoder(config, shape, Checkpoint(directory, dtype))
+    make = Int8Linear if dtype == "int8" else FloatLinear
+    return LlamaDecoder(config, shape, Checkpoint(directory, shape.dtype), make)
 
 
 def _eos(raw: dict[str, Any], directory: Path) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""The layers of a decoder: linear with packed weights, RMS norm, rotary embedding."""
+"""The small layers of a decoder: RMS norm and rotary embedding."""
 
 import math
 from collections.abc import Callable
@@ -8,44 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramet.runtime.models.config import Rope
-
-
-class Linear:
-    """`x @ weight.T + bias`, on CPU with the weight packed for oneDNN's kernels.
-
-    Packing once saves laying the weight out anew in each call: measured at the shapes of
-    SmolLM2-135M in float32 (2 cores, AVX-512), all layers took 24 against 45 ms for one row, 50
-    against 89 ms for 32, and 90 against 149 ms for 64.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._packed = packs(weight)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._packed else weight
-        self._bias = bias
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """`[n, out]` from `[n, in]`."""
-        if self._packed:
-            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-        return F.linear(x, self._weight, self._bias)
-
-    def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        """`residual + self(x)` in one pass over the output."""
-        if self._packed:
-            return torch.ops.mkldnn._linear_pointwise.binary(
-                x, residual, self._weight, self._bias, "add"
-            )
-        return residual + F.linear(x, self._weight, self._bias)
-
-
-def packs(weight: Tensor) -> bool:
-    """Whether oneDNN packs this weight here."""
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    )
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

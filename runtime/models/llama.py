@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models.config import DecoderConfig
-from ramet.runtime.models.layers import Linear, RotaryEmbedding, interleave, rms_norm, rotate
+from ramet.runtime.models.layers import RotaryEmbedding, interleave, rms_norm, rotate
+from ramet.runtime.models.linear import FloatLinear, Linear, LinearMaker
 from ramet.runtime.models.model import ModelShape, PagedAttention
 
 Weights = Callable[[str], Tensor | None]  # a checkpoint's tensor by name, None if it has none
@@ -41,14 +42,20 @@ class Layer:
 class LlamaDecoder:
     """Runs a varlen batch through the layers."""
 
-    def __init__(self, config: DecoderConfig, shape: ModelShape, weights: Weights) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        shape: ModelShape,
+        weights: Weights,
+        make: LinearMaker = FloatLinear,
+    ) -> None:
         self.shape = shape
         self._config = config
         size = (config.vocab, config.hidden)
         self._embedding = _need(weights, "model.embed_tokens.weight", *size)
-        self._layers = [_layer(config, weights, i) for i in range(config.layers)]
+        self._layers = [_layer(config, weights, make, i) for i in range(config.layers)]
         self._norm = _need(weights, "model.norm.weight", config.hidden)
-        self._head = Linear(
+        self._head = make(
             self._embedding if config.tied else _need(weights, "lm_head.weight", *size)
         )
         self._rotary = RotaryEmbedding(config.rope, config.head_dim, config.context)
@@ -63,17 +70,17 @@ class LlamaDecoder:
         for index, layer in enumerate(self._layers):
             mixed = self._attend(index, layer, hidden, angles, attention)
             hidden = layer.out.added_to(hidden, mixed)
-            gate, up = layer.gate_up(rms_norm(hidden, layer.mlp_norm, self._eps)).chunk(2, dim=-1)
-            hidden = layer.down.added_to(hidden, F.silu(gate).mul_(up))
+            gate_up = layer.gate_up.of_norm(hidden, layer.mlp_norm, self._eps)
+            hidden = layer.down.of_gate_added_to(hidden, gate_up)
         wanted = hidden.index_select(0, rows)
-        return self._head(rms_norm(wanted, self._norm, self._eps)).float()
+        return self._head.of_norm(wanted, self._norm, self._eps).float()
 
     def _attend(
         self, index: int, layer: Layer, hidden: Tensor, angles: Tensor, attention: PagedAttention
     ) -> Tensor:
         """`[T, heads * head_dim]`"""
         config = self._config
-        joined = layer.qkv(rms_norm(hidden, layer.attention_norm, self._eps))
+        joined = layer.qkv.of_norm(hidden, layer.attention_norm, self._eps)
         every = joined.view(len(joined), -1, config.head_dim)
         rotated, value = every.split((config.heads + config.kv_heads, config.kv_heads), dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
@@ -89,7 +96,7 @@ class LlamaDecoder:
         return self._config.norm_eps
 
 
-def _layer(config: DecoderConfig, weights: Weights, index: int) -> Layer:
+def _layer(config: DecoderConfig, weights: Weights, make: LinearMaker, index: int) -> Layer:
     prefix = f"model.layers.{index}."
     hidden, wide, dim = config.hidden, config.intermediate, config.head_dim
     queries, keys = config.heads * dim, config.kv_heads * dim
@@ -111,7 +118,7 @@ def _layer(config: DecoderConfig, weights: Weights, index: int) -> Layer:
         """Projections of the same input, by name and size, as one."""
         biased = any(weights(f"{prefix}{name}.bias") is not None for name in outputs)
         bias = joined("bias", outputs) if biased else None
-        return Linear(joined("weight", outputs, inputs), bias)
+        return make(joined("weight", outputs, inputs), bias)
 
     qkv = {"self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys}
     return Layer(

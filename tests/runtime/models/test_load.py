@@ -312,9 +312,9 @@ def test_damaged_config(text: str, copy: Copy) -> None:
         loaded(folder)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "int8", "FLOAT32", "", "torch.float32"])
+@pytest.mark.parametrize("dtype", ["float64", "int4", "FLOAT32", "", "torch.float32"])
 def test_unknown_dtype(dtype: str) -> None:
-    with pytest.raises(ModelError, match="expected one of float32, bfloat16, float16"):
+    with pytest.raises(ModelError, match="expected one of float32, bfloat16, float16, int8"):
         loaded(saved("llama"), dtype)
 
 

@@ -1,0 +1,287 @@
+// Linear layers in int8: weights in groups with a scale each, activations quantized on the way in.
+//
+// Along the inputs, every kGroup weights of an output share a scale, and every kGroup activations of
+// a row (as in llama.cpp's Q8_0). A row's result depends on no other row, and its sums are taken in
+// one order however many rows there are. A weight is stored as its value + 128, so that it is the
+// unsigned side of the processor's dot products of 4 bytes (VNNI); the 128 is taken back by the sum
+// of the row's activations in the group.
+//
+// Before either is quantized, each group is rotated by a Hadamard matrix, which changes no product
+// and spreads outliers over the group (QuaRot, arXiv 2404.00456, section 3).
+//
+// What comes before the layer is done while its input is quantized: a norm, or the gate of a
+// feed-forward. What comes after, while its output is stored: a bias, and the sum with a residual.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "vector.h"
+
+#ifdef __AVX512VNNI__
+#include <immintrin.h>
+#endif
+
+namespace ramet {
+namespace {
+
+constexpr int kGroup = 64;          // inputs that share a scale
+constexpr int kOutputs = 32;        // outputs that are computed together: two vectors
+constexpr int kStep = 4;            // inputs of one dot product
+constexpr int kRows = 6;            // rows that share a load of weights: 24 registers of sums
+constexpr int64_t kPanel = 40 * kRows;  // rows whose activations stay in the cache
+
+typedef int8_t Bytes __attribute__((vector_size(16)));
+
+// Adds to 16 sums the dot products of 4 unsigned bytes each with the same 4 signed ones.
+inline Ints dot(Ints sums, Ints weights, int32_t inputs) {
+#ifdef __AVX512VNNI__
+  return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, _mm512_set1_epi32(inputs));
+#else
+  const Words bytes = (Words)weights;
+  for (int i = 0; i < kStep; ++i)
+    sums += (Ints)((bytes >> (8 * i)) & 255u) * int32_t(int8_t(inputs >> (8 * i)));
+  return sums;
+#endif
+}
+
+// The input of a layer, quantized.
+struct Inputs {
+  int64_t groups;
+  const int8_t* values;  // [rows, groups * kGroup]
+  const float* scales;   // [rows, groups]
+  const int32_t* sums;   // [rows, groups]
+};
+
+struct Weights {
+  const uint8_t* values;  // [blocks, groups, kGroup / kStep, kOutputs, kStep]
+  const float* scales;    // [blocks, groups, kOutputs]
+};
+
+struct Output {
+  int64_t size;
+  float* values;          // [rows, size]
+  const float* bias;      // [size], or none
+  const float* residual;  // [rows, size], or none
+};
+
+template <int Bit, int... Lane>
+inline Floats butterfly(Floats x, std::integer_sequence<int, Lane...>) {
+  const Floats signs = {((Lane & Bit) ? -1.0f : 1.0f)...};
+  return __builtin_shufflevector(x, x, (Lane ^ Bit)...) + x * signs;
+}
+
+template <int Bit>
+inline Floats butterfly(Floats x) {
+  return butterfly<Bit>(x, std::make_integer_sequence<int, kLanes>{});
+}
+
+// A group by the Hadamard matrix of Sylvester's construction over the root of its size, in place.
+inline void rotate(float* group) {
+  constexpr int kVectors = kGroup / kLanes;
+  static_assert(kVectors == 4 && kGroup == 64, "the root is 8");
+  Floats x[kVectors];
+  for (int i = 0; i < kVectors; ++i)
+    x[i] = butterfly<8>(butterfly<4>(butterfly<2>(butterfly<1>(load(group + i * kLanes)))));
+  const Floats a = x[0] + x[1], b = x[0] - x[1], c = x[2] + x[3], d = x[2] - x[3];
+  store(group, (a + c) * 0.125f);
+  store(group + kLanes, (b + d) * 0.125f);
+  store(group + 2 * kLanes, (a - c) * 0.125f);
+  store(group + 3 * kLanes, (b - d) * 0.125f);
+}
+
+// The row's groups are rotated in place.
+inline void quantize(float* row, int64_t groups, int8_t* values, float* scales,
+                     int32_t* sums) {
+  for (int64_t group = 0; group < groups; ++group, row += kGroup, values += kGroup) {
+    rotate(row);
+    Floats most{}, unsound{};
+    for (int i = 0; i < kGroup; i += kLanes) {
+      const Floats x = load(row + i);
+      most = larger(x < Floats{} ? -x : x, most);
+      unsound += x - x;  // NaN for what is not finite
+    }
+    float peak = 0;
+    for (int i = 0; i < kLanes; ++i) peak = std::max(peak, most[i]);
+    const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
+    Ints total{};
+    for (int i = 0; i < kGroup; i += kLanes) {
+      const Floats shifted = load(row + i) * inverse + 12582912.0f;  // rounds: 1.5 * 2^23
+      const Ints whole = __builtin_convertvector(shifted - 12582912.0f, Ints);
+      total += whole;
+      const Bytes bytes = __builtin_convertvector(whole, Bytes);
+      std::memcpy(values + i, &bytes, sizeof bytes);
+    }
+    int32_t sum_of_group = 0;
+    for (int i = 0; i < kLanes; ++i) sum_of_group += total[i];
+    scales[group] = peak / 127.0f + sum(unsound);
+    sums[group] = sum_of_group;
+  }
+}
+
+// x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467).
+inline void norm(const float* x, const float* weight, double eps, int64_t size, float* to) {
+  Floats squares{};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) squares += load(x + i) * load(x + i);
+  float total = sum(squares);
+  for (; i < size; ++i) total += x[i] * x[i];
+  const float factor = 1.0f / std::sqrt(total / float(size) + float(eps));
+  for (i = 0; i + kLanes <= size; i += kLanes)
+    store(to + i, load(x + i) * factor * load(weight + i));
+  for (; i < size; ++i) to[i] = x[i] * factor * weight[i];
+}
+
+// silu(gate) * up for [gate, up].
+inline void gate(const float* x, int64_t size, float* to) {
+  for (int64_t i = 0; i < size; i += kLanes) {
+    const int count = int(std::min<int64_t>(kLanes, size - i));
+    const Floats g = load_some(x + i, count), up = load_some(x + size + i, count);
+    const Floats e = exp_negative(g < Floats{} ? g : -g);  // exp(-|g|)
+    const Floats result = g * (g < Floats{} ? e : all(1.0f)) / (1.0f + e) * up;
+    std::memcpy(to + i, &result, count * sizeof(float));
+  }
+}
+
+inline void put(const Output& output, int64_t row, int64_t at, Floats result) {
+  const int count = int(std::min<int64_t>(kLanes, output.size - at));
+  if (count <= 0) return;
+  const int64_t place = row * output.size + at;
+  if (output.bias) result += load_some(output.bias + at, count);
+  if (output.residual) result += load_some(output.residual + place, count);
+  std::memcpy(output.values + place, &result, count * sizeof(float));
+}
+
+// One block of outputs for some rows.
+template <int Rows>
+void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row,
+          const Output& output) {
+  const int64_t groups = in.groups;
+  const uint8_t* w = weights.values + block * groups * kGroup * kOutputs;
+  const float* scales = weights.scales + block * groups * kOutputs;
+  Floats result[Rows][2] = {};
+  for (int64_t group = 0; group < groups; ++group, scales += kOutputs) {
+    Ints sums[Rows][2];
+    for (int r = 0; r < Rows; ++r)
+      sums[r][0] = sums[r][1] = Ints{} - 128 * in.sums[(row + r) * groups + group];
+    const int8_t* x = in.values + (row * groups + group) * kGroup;
+    for (int step = 0; step < kGroup; step += kStep, w += kStep * kOutputs) {
+      Ints first, second;
+      std::memcpy(&first, w, sizeof first);
+      std::memcpy(&second, w + sizeof first, sizeof second);
+      for (int r = 0; r < Rows; ++r) {
+        int32_t inputs;
+        std::memcpy(&inputs, x + r * groups * kGroup + step, sizeof inputs);
+        sums[r][0] = dot(sums[r][0], first, inputs);
+        sums[r][1] = dot(sums[r][1], second, inputs);
+      }
+    }
+    const Floats left = load(scales), right = load(scales + kLanes);
+    for (int r = 0; r < Rows; ++r) {
+      const float scale = in.scales[(row + r) * groups + group];
+      result[r][0] += __builtin_convertvector(sums[r][0], Floats) * (left * scale);
+      result[r][1] += __builtin_convertvector(sums[r][1], Floats) * (right * scale);
+    }
+  }
+  for (int r = 0; r < Rows; ++r)
+    for (int half = 0; half < 2; ++half)
+      put(output, row + r, block * kOutputs + half * kLanes, result[r][half]);
+}
+
+void some_rows(const Inputs& in, const Weights& weights, int64_t block, int64_t row, int64_t end,
+               const Output& output) {
+  for (; row + kRows <= end; row += kRows) tile<kRows>(in, weights, block, row, output);
+  switch (end - row) {
+    case 5: return tile<5>(in, weights, block, row, output);
+    case 4: return tile<4>(in, weights, block, row, output);
+    case 3: return tile<3>(in, weights, block, row, output);
+    case 2: return tile<2>(in, weights, block, row, output);
+    case 1: return tile<1>(in, weights, block, row, output);
+  }
+}
+
+const float* floats(const std::optional<at::Tensor>& tensor) {
+  return tensor ? tensor->const_data_ptr<float>() : nullptr;
+}
+
+void check(const at::Tensor& tensor, at::ScalarType dtype, const char* name) {
+  TORCH_CHECK(tensor.is_contiguous() && tensor.scalar_type() == dtype, "int8_linear: ", name,
+              " must be contiguous and of type ", dtype);
+}
+
+at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
+                       int64_t outputs, const std::optional<at::Tensor>& bias,
+                       const std::optional<at::Tensor>& residual,
+                       const std::optional<at::Tensor>& norm_weight, double eps, bool gated) {
+  check(x, at::kFloat, "the input");
+  check(weight, at::kByte, "the weight");
+  check(scales, at::kFloat, "the weight's scales");
+  TORCH_CHECK(x.dim() == 2 && scales.dim() == 3 && scales.size(2) == kOutputs &&
+                  weight.numel() == scales.numel() * kGroup &&
+                  scales.size(0) == (outputs + kOutputs - 1) / kOutputs,
+              "int8_linear: an input [n, in], and a weight as pack() makes it");
+  const int64_t rows = x.size(0), wide = x.size(1), size = gated ? wide / 2 : wide;
+  const int64_t blocks = scales.size(0), groups = scales.size(1), padded = groups * kGroup;
+  TORCH_CHECK(size <= padded && size > padded - kGroup && (!gated || wide % 2 == 0),
+              "int8_linear: the input has ", size, " columns, the weight about ", padded);
+  if (bias) check(*bias, at::kFloat, "the bias");
+  if (residual) check(*residual, at::kFloat, "the residual");
+  if (norm_weight) check(*norm_weight, at::kFloat, "the norm's weight");
+  TORCH_CHECK((!bias || bias->numel() == outputs) &&
+                  (!residual || residual->numel() == rows * outputs) &&
+                  (!norm_weight || norm_weight->numel() == size),
+              "int8_linear: a bias [out], a residual [n, out] and a norm [in] fit the layer");
+
+  const at::Tensor values = at::empty({rows, padded}, x.options().dtype(at::kChar));
+  const at::Tensor factors = at::empty({rows, groups}, x.options());
+  const at::Tensor sums = at::empty({rows, groups}, x.options().dtype(at::kInt));
+  const at::Tensor out = at::empty({rows, outputs}, x.options());
+  const float* from = x.const_data_ptr<float>();
+  const float* normed = floats(norm_weight);
+  int8_t* to = values.data_ptr<int8_t>();
+  float* to_factors = factors.data_ptr<float>();
+  int32_t* to_sums = sums.data_ptr<int32_t>();
+  at::parallel_for(0, rows, 8, [&](int64_t first, int64_t last) {
+    std::vector<float> scratch(padded);
+    for (int64_t row = first; row < last; ++row) {
+      const float* read = from + row * wide;
+      std::fill(scratch.begin() + size, scratch.end(), 0.0f);
+      if (normed) {
+        norm(read, normed, eps, size, scratch.data());
+      } else if (gated) {
+        gate(read, size, scratch.data());
+      } else {
+        std::copy_n(read, size, scratch.data());
+      }
+      quantize(scratch.data(), groups, to + row * padded, to_factors + row * groups,
+               to_sums + row * groups);
+    }
+  });
+
+  const Inputs in{groups, to, to_factors, to_sums};
+  const Weights weights{weight.const_data_ptr<uint8_t>(), scales.const_data_ptr<float>()};
+  const Output output{outputs, out.data_ptr<float>(), floats(bias), floats(residual)};
+  at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t row = 0; row < rows; row += kPanel)
+      for (int64_t block = first; block < last; ++block)
+        some_rows(in, weights, block, row, std::min(rows, row + kPanel), output);
+  });
+  return out;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(ramet, library) {
+  library.def(
+      "int8_linear(Tensor x, Tensor weight, Tensor scales, int outputs, Tensor? bias, "
+      "Tensor? residual, Tensor? norm, float eps, bool gated) -> Tensor",
+      &int8_linear);
+}
+
+}  // namespace ramet
