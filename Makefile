@@ -40,6 +40,7 @@ bench: $(READY)  ## speed against transformers on the same machine, memory saved
 	$(BIN)/python bench/programs.py
 	$(BIN)/python bench/constrained.py
 	$(BIN)/python bench/quality.py
+	$(BIN)/python bench/peers.py
 	$(BIN)/python bench/engine.py
 	$(BIN)/python bench/sharing.py
 	$(BIN)/python bench/search.py

@@ -4,9 +4,9 @@
 
 Three workloads on SmolLM2-135M in float32: one stream, 32 short prompts, and 64 prompts on a shared
 prefix of 1,000 tokens. Both sides generate exactly the number of tokens asked for, greedily, and
-the medians of alternating runs are compared (one run each of the last,
-which takes transformers minutes). `own` is what a step spends outside the model's
-forward pass: scheduling, block bookkeeping, packing, drawing tokens, and text.
+the medians of alternating runs are compared (one run each of the last, which takes transformers
+minutes). `own` is what a step spends outside the model's forward pass: scheduling, block
+bookkeeping, packing, drawing tokens, and text. `int8` is the engine in int8, in the same turns.
 """
 
 import argparse
@@ -109,26 +109,33 @@ def workloads(tokenizer: Tokenizer, quick: bool) -> list[Workload]:
     ]
 
 
-def compare(work: Workload, model: Model, tokenizer: Tokenizer, hf: Any) -> dict[str, object]:
-    timed = Timed(model)
+def compare(
+    work: Workload, model: Model, int8: Model, tokenizer: Tokenizer, hf: Any
+) -> dict[str, object]:
+    timed, small = Timed(model), Timed(int8)
+    ours(small, tokenizer, work)
     mine = ours(timed, tokenizer, work)
     reference: list[list[int]] = []
-    forward, total, other = [], [], []
+    forward, total, quantized, other = [], [], [], []
     for _ in range(work.turns):
         timed.seconds = 0.0
         total += seconds(lambda: ours(timed, tokenizer, work), 1)
         forward.append(timed.seconds)
+        quantized += seconds(lambda: ours(small, tokenizer, work), 1)
         other += seconds(lambda: reference.extend(theirs(hf, work)), 1)
     count = len(work.prompts) * work.tokens
     return {
         "workload": work.name,
         "ours_tokens_per_s": round(count / median(total), 1),
+        "int8_tokens_per_s": round(count / median(quantized), 1),
         "transformers_tokens_per_s": round(count / median(other), 1),
         "ratio": round(median(other) / median(total), 2),
         "target": work.target,
+        "int8_to_float32": round(median(total) / median(quantized), 2),
         "own_share": round(median([1 - f / t for f, t in zip(forward, total, strict=True)]), 4),
         "equal_texts": f"{sum(a == b for a, b in zip(mine, reference, strict=False))}/{len(mine)}",
         "seconds_ours": [round(t, 3) for t in total],
+        "seconds_int8": [round(t, 3) for t in quantized],
         "seconds_transformers": [round(t, 3) for t in other],
     }
 
@@ -137,7 +144,8 @@ def line(row: dict[str, object]) -> str:
     return (
         f"[bold]{row['workload']}[/]: {row['ours_tokens_per_s']} tokens/s, transformers "
         f"{row['transformers_tokens_per_s']}: [bold]{row['ratio']}×[/] (target {row['target']}×); "
-        f"own time {row['own_share']:.1%}; equal texts {row['equal_texts']}"
+        f"own time {row['own_share']:.1%}; equal texts {row['equal_texts']}; in int8 "
+        f"{row['int8_tokens_per_s']} tokens/s, [bold]{row['int8_to_float32']}×[/] that of float32"
     )
 
 
@@ -147,14 +155,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a quarter of the tokens, no file")
     options = parser.parse_args()
 
-    model, directory = load_model("smollm2-135m", dtype="float32", cache=EngineConfig().models)
+    cache = EngineConfig().models
+    model, directory = load_model("smollm2-135m", dtype="float32", cache=cache)
+    int8, _ = load_model("smollm2-135m", dtype="int8", cache=cache)
     tokenizer = Tokenizer.load(directory)
     hf: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     hf.eval()
     console = Console()
     rows: list[dict[str, object]] = []
     for work in workloads(tokenizer, options.quick):
-        rows.append(compare(work, model, tokenizer, hf))
+        rows.append(compare(work, model, int8, tokenizer, hf))
         console.print(line(rows[-1]), highlight=False)
     if not options.quick:
         write(options.json, "engine", rows)

@@ -3,7 +3,7 @@
 """
 
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -114,6 +114,10 @@ def run(
             autocompletion=completion.models,
         ),
     ] = MODEL,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16", "int8"],
+        typer.Option(help="What the model computes with; int8 is fastest, and rounds most."),
+    ] = "float32",
     seed: Annotated[
         int | None, typer.Option(min=0, help="From which every draw follows by its place.")
     ] = None,
@@ -136,6 +140,7 @@ def run(
         given=arg or [],
         args_file=args_file,
         model=model,
+        dtype=dtype,
         seed=seed,
         limits=limit or [],
     )

@@ -21,6 +21,7 @@ class Job:
     arguments: Mapping[str, Any]
     items: Sequence[Mapping[str, Any]] | None  # of a batch, `arguments` included
     model: str
+    dtype: str
     seed: int | None  # None: what the program says, or 0
     limits: Limits
 
@@ -32,6 +33,7 @@ def job_for(
     given: Sequence[str],
     args_file: str | None,
     model: str,
+    dtype: str,
     seed: int | None,
     limits: Sequence[str],
 ) -> Job:
@@ -51,6 +53,7 @@ def job_for(
         arguments=arguments,
         items=None if args_file is None else items_for(args_file, arguments),
         model=model,
+        dtype=dtype,
         seed=seed,
         limits=most,
     )

@@ -410,6 +410,21 @@ def test_an_engine_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "unknown model 'smolm2-135m'" in result.stderr
 
 
+def test_the_engine_gets_what_the_line_says_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ramet.runtime.cli import engines
+
+    asked: list[object] = []
+    monkeypatch.setattr("ramet.runtime.cli.running.open_engine", engines.open_engine)
+
+    def engine(model: str, *, dtype: str, **settings: object) -> None:
+        asked.extend((model, dtype))
+
+    monkeypatch.setattr(engines, "Engine", engine)
+    ramet("run", "ask.py", "-a", "q=x", "--model", "some", "--dtype", "int8")
+    assert asked == ["some", "int8"]
+    assert ramet("run", "ask.py", "-a", "q=x", "--dtype", "int4").exit_code == 2
+
+
 def test_a_batch_shows_how_far_it_is_on_a_terminal() -> None:
     items = '{"q": "a"}\n{"q": "b"}\n'
     result = ramet("run", "ask.py", "--args-file", "-", stdin=items, env={"FORCE_COLOR": "1"})
