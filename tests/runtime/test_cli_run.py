@@ -13,6 +13,7 @@ from rich.console import Console
 from ramet.runtime import Engine
 from ramet.runtime.cli.jobs import Job
 from ramet.runtime.cli.results import _beams  # pyright: ignore[reportPrivateUsage]
+from ramet.runtime.errors import EngineError
 from ramet.runtime.sequence import Usage
 from ramet.runtime.values import GenInfo
 from tests.runtime.cli import PYTHON, TIPS, WRONG, data, ramet, write
@@ -418,9 +419,11 @@ def test_the_engine_gets_what_the_line_says_of_it(monkeypatch: pytest.MonkeyPatc
 
     def engine(model: str, *, dtype: str, **settings: object) -> None:
         asked.extend((model, dtype))
+        raise EngineError("not here")
 
     monkeypatch.setattr(engines, "Engine", engine)
-    ramet("run", "ask.py", "-a", "q=x", "--model", "some", "--dtype", "int8")
+    words = ("run", "ask.py", "-a", "q=x", "--model", "some", "--dtype", "int8")
+    assert ramet(*words).exit_code == 3
     assert asked == ["some", "int8"]
     assert ramet("run", "ask.py", "-a", "q=x", "--dtype", "int4").exit_code == 2
 
