@@ -59,10 +59,10 @@ class Outputs:
         rows: list[SamplingRow] = [task.row for _, task in drawing]
         positions = [len(task.sequence.tokens) for _, task in drawing]
         try:
+            used = logits
             if len(drawing) < len(logits) or any(row.tries for row in rows):
+                # A copy: sampling uses it up, and what strays is drawn again.
                 used = logits[torch.tensor([row for row, _ in drawing])]
-            else:
-                used = logits
             draws = self._sampler.sample(used, rows, positions)
         except Exception as error:
             for _, task in drawing:
@@ -70,10 +70,10 @@ class Outputs:
             return
         strays: list[tuple[int, Generation]] = []
         for (row, task), draw in zip(drawing, draws, strict=True):
-            if not task.done and draw.error is None and task.row.strays(draw.token):
-                strays.append((row, task))
-            elif not task.done:
+            if not task.done:
                 self._attempt(task, partial(_accept, task, draw))
+            if not task.done and task.row.attempt:
+                strays.append((row, task))
         if strays:
             self._draw(strays, logits)
 
@@ -135,9 +135,10 @@ class Outputs:
 
 
 def _accept(task: Generation, draw: Draw) -> bool:
+    """Take the draw, unless it strays; True when it was the last."""
     if draw.error is not None:
         raise draw.error
-    return task.accept(draw)
+    return not task.row.strays(draw.token) and task.accept(draw)
 
 
 def _failure(error: Exception) -> RametError:

@@ -70,7 +70,7 @@ def _library(folder: Path) -> Path:
     """The library for this torch and this processor, built if it is not there."""
     capability = torch.backends.cpu.get_cpu_capability()
     flags = (*_FLAGS, *_VECTORS.get(capability, ()))
-    if capability == "AVX512" and torch.cpu._is_vnni_supported():
+    if capability == "AVX512" and getattr(torch.cpu, "_is_vnni_supported", bool)():  # not public
         flags += ("-mavx512vnni",)
     texts = [path.read_bytes() for path in sorted(_SOURCES.iterdir())]
     versions = (torch.__version__, platform.machine(), *platform.libc_ver())

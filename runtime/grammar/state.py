@@ -64,8 +64,8 @@ class Grammar:
         self._origin = origin or self
         self._mask: Mask | None = None
         self._ahead: Future[Mask] | None = None
-        self._forced: Sequence[int] = ()  # a run of tokens without a choice, of which `_at` are
-        self._at = 0  # accepted; at its end it has to be found out whether there are more
+        self._forced: Sequence[int] | None = None  # a run of tokens without a choice, of which
+        self._at = 0  # `_at` are accepted, never all; None: it has to be found out
         self._tokens = 0
 
     def begun(self) -> Self:
@@ -140,10 +140,9 @@ class Grammar:
         matcher = self._settled
         self._mask = None
         self._tokens += 1
-        if self._at < len(self._forced) and self._forced[self._at] == token:
-            self._at += 1
-        else:
-            self._forced, self._at = (), 0
+        self._at += 1
+        if not self._forced or self._forced[self._at - 1] != token or self._at == len(self._forced):
+            self._forced = None
         if not matcher.consume_tokens([token]):
             raise self._stuck(matcher.get_error())
 
@@ -188,7 +187,7 @@ class Grammar:
         return self._matcher
 
     def _force(self) -> int | None:
-        if self._at == len(self._forced):
+        if self._forced is None:
             found = self._matcher.compute_ff_tokens()
             control = (at for at, t in enumerate(found) if not self._vocabulary.is_text(t))
             self._forced, self._at = found[: next(control, len(found))], 0

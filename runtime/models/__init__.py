@@ -41,14 +41,19 @@ def load_model(name: str, *, dtype: str, cache: Path) -> tuple[Model, Path]:
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     if dtype == "int8" and not int8.available(cache / "kernels"):
-        raise ModelError("dtype 'int8' needs the compiled kernels, which cannot be used here")
+        raise ModelError(
+            "dtype 'int8' needs the compiled kernels, which cannot be used here: install a C++ "
+            "compiler (GCC 12 or clang 15 and newer), or take float32"
+        )
     directory = sources.find(name, cache)
     raw = _read(directory / "config.json")
     eos = _eos(raw, directory)
     if is_native(raw):
         return _native(raw, directory, dtype, name, eos), directory
     if dtype == "int8":
-        raise ModelError(f"dtype 'int8' is for models of the Llama family; {name} is none")
+        raise ModelError(
+            f"dtype 'int8' is for models of the Llama family; {name} is none: take float32"
+        )
     from ramet.runtime.models import hf
 
     return hf.load(directory, DTYPES[dtype], name, eos), directory

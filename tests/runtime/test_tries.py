@@ -78,6 +78,16 @@ def test_sampled_tokens_have_the_same_distribution(grammars: GrammarCompiler) ->
     assert chi_squared < 24.3, "over the 0.999 quantile with 7 degrees of freedom"
 
 
+def test_a_text_that_can_end_gets_its_mask(grammars: GrammarCompiler) -> None:
+    """Its end has the mass of all that is ruled out, which nobody knows before the mask."""
+    grammar = grammars.start(Type("regex", "[a-h]{1,3}"))
+    row = SamplingRow(SamplingParams(), key=5, vocab_size=VOCAB, eos_ids={EOS}, grammar=grammar)
+    assert row.tries
+    row.accept(ids(b"a")[0])
+    grammar.accept(ids(b"a")[0])
+    assert not row.tries
+
+
 def test_what_goes_along_with_its_grammar_needs_no_masks(
     engine: Engine, masked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +106,22 @@ def test_what_goes_along_with_its_grammar_needs_no_masks(
     assert run() <= 2, "one where it begins"
     masked()
     assert run() >= 20
+
+
+def test_after_one_that_strayed_the_mask_is_there_in_time(
+    grammars: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grammar = grammars.start(Type("regex", "[a-h]{9}"))
+    row = SamplingRow(SamplingParams(), key=5, vocab_size=VOCAB, eos_ids={EOS}, grammar=grammar)
+    a, z = ids(b"az")
+    assert row.strays(z)
+    assert not row.tries
+    row.accept(a)
+    assert row.tries
+    assert row.wary, "it looks ahead"
+    assert not row.strays(a)
+    row.accept(a)
+    assert not row.wary
 
 
 @pytest.mark.parametrize(

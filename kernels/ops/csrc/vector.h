@@ -38,6 +38,7 @@ inline Floats load(const T* from) {
 
 template <typename T>
 inline Floats load_some(const T* from, int count) {
+  if (count == kLanes) return load(from);
   float part[kLanes] = {};
   for (int i = 0; i < count; ++i) part[i] = static_cast<float>(from[i]);
   return load(part);

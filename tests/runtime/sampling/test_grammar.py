@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -23,8 +24,10 @@ BYTES = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=byte_backend(), eos_t
 
 
 @pytest.fixture(scope="module")
-def grammars() -> GrammarCompiler:
-    return GrammarCompiler(BYTES, VOCAB, {EOS})
+def grammars() -> Iterator[GrammarCompiler]:
+    made = GrammarCompiler(BYTES, VOCAB, {EOS})
+    yield made
+    made.close()
 
 
 def begun(grammars: GrammarCompiler, pattern: str, text: bytes = b"") -> Grammar:

@@ -35,6 +35,12 @@ def test_positions_and_keys_do_not_overlap() -> None:
     assert len(np.unique(drawn[:, :4], axis=0)) == len(drawn)
 
 
+def test_another_attempt_has_other_noise() -> None:
+    first, second = (noise(7, 3, 100, attempt) for attempt in (0, 1))
+    assert not (first == second).any()
+    assert not (second == noise(7, 4, 100)).any()
+
+
 def test_noise_is_exponential_down_to_the_small_end() -> None:
     drawn = np.concatenate([noise(11, at, 100_000) for at in range(20)])
     assert drawn.dtype == np.float32
