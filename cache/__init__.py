@@ -6,6 +6,7 @@ from ramet.cache.plan import Expectation
 from ramet.cache.pool import BlockPool
 from ramet.cache.stats import CacheStats
 from ramet.cache.table import BlockTable
+from ramet.cache.window import Explanation, Nearest, Span, Spans, explain, forget, spans
 
 __all__ = [
     "AuditError",
@@ -16,5 +17,12 @@ __all__ = [
     "CacheStats",
     "Copy",
     "Expectation",
+    "Explanation",
+    "Nearest",
     "OutOfBlocks",
+    "Span",
+    "Spans",
+    "explain",
+    "forget",
+    "spans",
 ]

@@ -27,7 +27,7 @@ class Block:
     taken for the child of a recycled block.
     """
 
-    __slots__ = ("id", "key", "owners", "parent", "pins", "serial", "tokens")
+    __slots__ = ("hits", "id", "key", "maker", "owners", "parent", "pins", "serial", "tokens")
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -41,6 +41,8 @@ class Block:
         self.parent: Identity | None = None  # None until something was committed here
         self.serial = 0  # 0 until published
         self.key = b""  # set with the serial
+        self.maker = ""  # who computed it, as its table said; set with the serial
+        self.hits = 0  # how often a table found it
 
     def __repr__(self) -> str:
         return (

@@ -8,6 +8,7 @@ up its last block first, and whoever needs a block needs those before it: so a b
 blocks it builds on.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ramet.cache.audit import Holder, audit
@@ -23,6 +24,7 @@ from ramet.cache.stats import CacheStats, Counters
 # than fit is evicted before its turn under any order; more than one, because most of what is
 # expected is on other paths than what is cached.
 PLANNED_POOLS = 4
+REMEMBERED = 10_000  # keys of evicted blocks
 
 
 class BlockPool:
@@ -55,6 +57,7 @@ class BlockPool:
         self.blocks = [Block(id) for id in range(num_blocks)]
         self.free = list(range(num_blocks - 1, -1, -1))
         self.cached = EvictionOrder()
+        self.evicted: deque[bytes] = deque(maxlen=REMEMBERED)  # keys, for who asks why
         self.plan = Plan(self.index, self.cached, block_size, PLANNED_POOLS * num_blocks)
 
     @property
@@ -114,6 +117,7 @@ class BlockPool:
 
     def _reuse_next(self) -> Block:
         block = self.blocks[self.cached.pop()]
+        self.evicted.append(block.key)
         self._unseal(block)
         block.blank()
         return block
@@ -178,8 +182,12 @@ class BlockPool:
         self.counters.published += 1
 
     def _displace(self, block: Block) -> None:
-        self._unseal(block)
+        self.hide(block)
         self.counters.displaced += 1
+
+    def hide(self, block: Block) -> None:
+        """Make a published block unfindable, and free if nobody holds it."""
+        self._unseal(block)
         if self.cached.discard(block.id):
             self._retire(block)
 

@@ -33,7 +33,8 @@ class BlockTable:
     commit a block that filled up with what a published block already holds.
 
     `reserved` is the room asked for, None outside a step; `taken` how many blocks that took;
-    `source` the block being copied. `tail` is the partly filled block at `length`.
+    `source` the block being copied. `tail` is the partly filled block at `length`. `maker` is
+    written down on the blocks that it publishes, for who looks into the cache.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class BlockTable:
         "_size",
         "blocks",
         "length",
+        "maker",
         "pool",
         "reserved",
         "route",
@@ -50,9 +52,10 @@ class BlockTable:
         "taken",
     )
 
-    def __init__(self, pool: BlockPool, scope: bytes = b"") -> None:
+    def __init__(self, pool: BlockPool, scope: bytes = b"", maker: str = "") -> None:
         self.pool = pool
         self.scope = scope
+        self.maker = maker
         self.blocks: list[int] = []
         self.length = 0
         self.reserved: int | None = None
@@ -108,9 +111,11 @@ class BlockTable:
         number = self.length // self._size
         if number == len(self.blocks):
             self.pool.share(block)
+            block.hits += 1
             self.blocks.append(block.id)
         elif block is not self.tail:
             self.pool.share(block)
+            block.hits += 1
             self.pool.drop(self.tail)
             self.blocks[number] = block.id
         self.length = number * self._size + filled
@@ -308,6 +313,7 @@ class BlockTable:
         twin = pool.index.find(key, parent, tokens)
         if twin is None:
             block.tokens = tokens
+            block.maker = self.maker
             pool.publish(block, key, parent)
         else:
             pool.share(twin)
@@ -352,7 +358,7 @@ class BlockTable:
     def fork(self) -> "BlockTable":
         """Another table of the same blocks, the partly filled tail too. Takes no block."""
         self._refuse_in_step("fork")
-        child = BlockTable(self.pool, self.scope)
+        child = BlockTable(self.pool, self.scope, self.maker)
         child.blocks = self.blocks.copy()
         child.length = self.length
         child.tail = self.tail

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import FunctionType
 
 import ramet.cache
 from ramet.cache import AuditError, CacheError, CacheMisuse, OutOfBlocks
@@ -13,7 +14,7 @@ def test_the_door_is_sorted_and_complete() -> None:
     public = {
         name
         for name, value in vars(ramet.cache).items()
-        if isinstance(value, type) and not name.startswith("_")
+        if isinstance(value, type | FunctionType) and not name.startswith("_")
     }
     assert public == set(names)
 

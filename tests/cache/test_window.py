@@ -1,0 +1,121 @@
+"""What a pool shows of itself, why it says a prompt is not there, and what it forgets when told."""
+
+import random
+
+import pytest
+
+from ramet.cache import BlockPool, BlockTable, Nearest, explain, forget, spans
+
+
+@pytest.fixture
+def pool() -> BlockPool:
+    return BlockPool(16, 4, seed=0)
+
+
+def cached(pool: BlockPool, tokens: list[int], maker: str = "", scope: bytes = b"") -> BlockTable:
+    table = BlockTable(pool, scope, maker)
+    table.adopt(tokens)
+    fresh = tokens[table.length :]
+    table.reserve(len(fresh))
+    table.commit(fresh)
+    return table
+
+
+def test_spans_are_the_tree_with_what_was_made_found_and_held(pool: BlockPool) -> None:
+    held = cached(pool, [1] * 8 + [2] * 8, "first")
+    cached(pool, [1] * 8 + [3] * 4, "second").release()
+    cached(pool, [9] * 4, "other", b"tenant").release()
+    found = spans(pool)
+    assert found.left_out == 0
+    root, *below = found.spans
+    assert (root.above, root.start, root.tokens, root.blocks) == (None, 0, [1] * 8, 2)
+    assert (root.held, root.hits, root.saved, root.maker) == (2, 1, 8, "first")
+    assert [(span.above, span.start, span.maker) for span in below] == [
+        (0, 8, "first"),
+        (0, 8, "second"),
+    ]
+    assert [(span.tokens, span.held, span.saved) for span in below] == [
+        ([2] * 8, 2, 0),
+        ([3] * 4, 0, 0),
+    ]
+    assert [span.maker for span in spans(pool, b"tenant").spans] == ["other"]
+    held.release()
+    assert [span.held for span in spans(pool).spans] == [0, 0, 0]
+
+
+def test_only_so_many_spans_are_shown_those_near_the_start_first(pool: BlockPool) -> None:
+    for branch in range(3):
+        cached(pool, [1] * 4 + [branch + 2] * 4).release()
+    found = spans(pool, most=2)
+    assert [span.start for span in found.spans] == [0, 4]
+    assert found.left_out == 2
+
+
+def test_explain_says_where_a_prompt_leaves_what_is_cached(pool: BlockPool) -> None:
+    cached(pool, [1, 2, 3, 4, 5, 6, 7, 8, 9], "greeting")
+    said = explain(pool, [1, 2, 3, 4, 5, 6, 0, 0, 0, 0])
+    assert (said.found, said.wanted, said.evicted) == (6, [0, 0], False)
+    assert said.nearest == [Nearest([7, 8], "greeting", whole=True)]
+    said = explain(pool, [1, 2, 3, 4, 5, 6, 7, 8, 0])
+    assert (said.found, said.nearest) == (8, [Nearest([9], "", whole=False)])
+    assert explain(pool, [1, 2, 3, 4, 5, 6, 7, 8, 9]).found == 9
+    assert explain(pool, [4, 4]).nearest == [Nearest([1, 2, 3, 4], "greeting", whole=True)]
+    nowhere = explain(pool, [1, 2], b"tenant")
+    assert (nowhere.found, nowhere.nearest) == (0, [])
+
+
+def test_explain_finds_what_a_sequence_would_find_and_counts_nothing() -> None:
+    draw = random.Random()
+    seed = draw.getrandbits(32)
+    draw.seed(seed)
+    pool = BlockPool(64, 3)
+    tables: list[BlockTable] = []
+    for _ in range(300):
+        tokens = [draw.randrange(2) for _ in range(draw.randrange(1, 12))]
+        before = pool.stats()
+        said = explain(pool, tokens)
+        assert pool.stats() == before
+        asking = BlockTable(pool)
+        assert said.found == asking.adopt(tokens), f"seed {seed}: {tokens}"
+        asking.release()
+        tables.append(cached(pool, tokens))
+        if len(tables) > 6:
+            tables.pop(draw.randrange(len(tables))).release()
+        pool.audit(tables)
+
+
+def test_explain_remembers_what_was_evicted(pool: BlockPool) -> None:
+    cached(pool, [1] * 8).release()
+    cached(pool, [2] * 4 * 16).release()
+    assert explain(pool, [1] * 8).evicted
+    assert not explain(pool, [3] * 8).evicted
+
+
+@pytest.mark.parametrize(
+    ("prefix", "gone"), [([], 4), ([1], 4), ([1] * 4, 4), ([1] * 4 + [2], 1), ([7], 0)]
+)
+def test_forget_makes_what_begins_so_unfindable(
+    pool: BlockPool, prefix: list[int], gone: int
+) -> None:
+    tables = [cached(pool, [1] * 4 + [2] * 4), cached(pool, [1] * 4 + [3] * 8)]
+    tables.pop(0).release()
+    cached(pool, [1] * 4, scope=b"tenant").release()
+    before = pool.stats()
+    assert forget(pool, prefix) == gone
+    pool.audit(tables)
+    assert pool.stats().held == before.held
+    assert explain(pool, [1] * 4 + [2] * 4).found == (8 if gone == 0 else 4 if gone == 1 else 0)
+    assert explain(pool, [1] * 4, b"tenant").found == 4
+    for table in tables:
+        table.release()
+    pool.audit([])
+    assert pool.available == pool.num_blocks
+
+
+def test_who_holds_what_was_forgotten_goes_on(pool: BlockPool) -> None:
+    table = cached(pool, [1] * 8)
+    forget(pool)
+    table.reserve(6)
+    table.commit([2] * 6)
+    pool.audit([table])
+    assert table.length == 14
