@@ -85,6 +85,7 @@ class AsyncEngine:
 
     def _begin(self, engine: Engine) -> None:
         self._engine = engine
+        engine.core.grammars.on_over = lambda: self._call(_nothing)  # a guest may wait for it
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: dict[Run, _Job] = {}
         self._guests: WeakSet[Guest] = WeakSet()
@@ -304,3 +305,7 @@ class AsyncEngine:
         self._engine.close()
         with self._gate:
             self._stop = True
+
+
+def _nothing() -> None:
+    """A call that only wakes the thread."""

@@ -178,10 +178,13 @@ class EngineCore:
         self._outputs.begin(task)
         return task
 
-    def score(self, sequence: Sequence, start: int, *, on_done: Callable[[Task], None]) -> Scoring:
+    def score(
+        self, sequence: Sequence, start: int, *, on_done: Callable[[Task], None], top: int = 0
+    ) -> Scoring:
         """Log-probability of each of an idle sequence's tokens from `start` on, given those before.
 
-        With `start` at the end nothing is scored, and the sequence is just computed.
+        With `start` at the end nothing is scored, and the sequence is just computed. In each place
+        scored, so many of the likeliest tokens are told, too.
 
         Raises:
             PromptError, ContextLengthError, CapacityError: as for `generate`.
@@ -197,6 +200,7 @@ class EngineCore:
             prompt=len(sequence.tokens),
             on_done=on_done,
             start=start,
+            top=top,
         )
         return self._submit(task)
 

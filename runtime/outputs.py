@@ -13,7 +13,7 @@ from ramet.errors import RametError
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.errors import Aborted, GenerationError
 from ramet.runtime.sampling import Draw, Sampler, SamplingRow, continuations
-from ramet.runtime.sequence import Expansion, Generation, Scoring, Task, TrieScoring
+from ramet.runtime.sequence import Expansion, Generation, Scoring, Task, Top, TrieScoring
 
 
 class Outputs:
@@ -112,8 +112,9 @@ class Outputs:
             if len(logits):
                 first = entry.end - len(logits) + 1
                 targets = torch.tensor(task.sequence.tokens[first : first + len(logits)])
-                logprobs = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
-                task.accept(first, logprobs.tolist())
+                all = logits.log_softmax(-1)
+                logprobs = all.gather(1, targets[:, None])[:, 0]
+                task.accept(first, logprobs.tolist(), _tops(all, task.top))
         except Exception as error:
             self._end(task, _failure(error))
             return
@@ -132,6 +133,15 @@ class Outputs:
             return
         if task.cursor == task.end:
             self._end(task, None)
+
+
+def _tops(logprobs: Tensor, top: int) -> list[Top]:
+    """The likeliest tokens of each row; nothing where none is asked for."""
+    if not top:
+        return []
+    best = logprobs.topk(min(top, logprobs.shape[-1]))
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [tuple(zip(tokens, values, strict=True)) for tokens, values in rows]
 
 
 def _accept(task: Generation, draw: Draw) -> bool:

@@ -16,6 +16,9 @@ from ramet.runtime.sampling import Continuations, Draw, SamplingRow
 from ramet.runtime.text import TextStream
 from ramet.runtime.trie import Trie
 
+Top = tuple[tuple[int, float], ...]
+"""Tokens and their log-probabilities, the likeliest first."""
+
 _NO_SCORE = "the model gave no score: its logits hold NaN or infinity"
 
 
@@ -196,13 +199,16 @@ class Scoring(Task):
     """Log-probabilities of the sequence's own tokens from `start` on; none: only compute it."""
 
     start: int
+    top: int = 0  # how many of the likeliest tokens are told in each place
     logprobs: list[float] = field(default_factory=list)
+    tops: list[Top] = field(default_factory=list)  # of each place, where they are asked for
 
-    def accept(self, first: int, logprobs: list[float]) -> None:
+    def accept(self, first: int, logprobs: list[float], tops: list[Top]) -> None:
         """Take the scores of the tokens from `first` on; after a preemption some come again."""
         if any(map(math.isnan, logprobs)):
             raise SamplingError(_NO_SCORE)
         self.logprobs[first - self.start :] = logprobs
+        self.tops[first - self.start :] = tops
 
     @property
     def end(self) -> int:

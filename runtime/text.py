@@ -77,6 +77,18 @@ class TextStream:
         delta = self._shown(self._detokenizer.flush())
         return self._release(self._stop.finish(delta, len(self._ends)))
 
+    def whole(self, characters: int, since: int = 0) -> int:
+        """How many of the drawn tokens lie wholly in so many characters of the text released; at
+        least the first `since` do."""
+        whole = since
+        for at in range(since, len(self._ends)):
+            end = self._ends[at]
+            if end is not None:
+                if end > len(self._healed) + characters:
+                    break
+                whole = at + 1
+        return whole
+
     def kept(self, tokens: int) -> int:
         """Of so many first tokens, those that stay: all, unless they break off the healed text,
         whose rest is the `leftover` then."""
