@@ -8,6 +8,10 @@ from pathlib import Path
 from ramet.limits import Limits
 from ramet.runtime.errors import EngineError
 
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+KV_DTYPES = {"bfloat16": "bfloat16", "float16": "float16", "float8": "float8_e4m3fn"}
+"""What keys and values can be kept in, and torch's name for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
@@ -18,10 +22,12 @@ class EngineConfig:
     """
 
     model: str = "smollm2-135m"  # embedded name, directory, .gguf file or hub id
-    dtype: str = "float32"  # float32, bfloat16, float16; int8: weights and inputs of linear layers
-    device: str = "cpu"
+    device: str = "cpu"  # cpu, cuda, cuda:N
+    dtype: str | None = None  # float32 (None: on CPU), bfloat16 (None: on CUDA), float16; CPU: int8
+    kv_dtype: str | None = None  # of keys and values: bfloat16, float16, float8; None: the model's
     block_size: int = 16  # tokens a block holds
-    num_blocks: int | None = None  # None: a quarter of the free memory, at most 4 GiB
+    num_blocks: int | None = None  # None: on CPU a quarter of the free memory, at most 4 GiB; on
+    # CUDA nine tenths of the device, less the weights and what a full step takes
     sharing: bool = True  # find and share equal prefixes; forks share either way
     step_tokens: int = 1024  # most tokens one forward pass runs over
     prefill_chunk: int | None = None  # most prompt tokens of one sequence in a step
@@ -37,8 +43,24 @@ class EngineConfig:
         for name in ("num_blocks", "prefill_chunk", "max_context"):
             if getattr(self, name) is not None:
                 self._at_least_one(name, getattr(self, name))
-        if self.device != "cpu":
-            raise EngineError(f"device: {self.device!r} is not supported; expected 'cpu'")
+        self._check_device()
+
+    def _check_device(self) -> None:
+        """The words alone: whether the device is there is seen when the model is loaded."""
+        if not _DEVICE.fullmatch(self.device):
+            raise EngineError(f"device: {self.device!r}; expected 'cpu', 'cuda' or 'cuda:N'")
+        if self.kv_dtype is not None and self.kv_dtype not in KV_DTYPES:
+            raise EngineError(f"kv_dtype: {self.kv_dtype!r}; expected {', '.join(KV_DTYPES)}")
+        if self.device == "cpu" and self.kv_dtype is not None:
+            raise EngineError(
+                f"kv_dtype: {self.kv_dtype!r} needs device='cuda'; on CPU keys and values are kept "
+                "as the model computes them: leave kv_dtype out"
+            )
+        if self.device != "cpu" and self.dtype == "int8":
+            raise EngineError(
+                f"dtype: 'int8' is for device='cpu'; on {self.device!r} leave dtype out, which "
+                "takes bfloat16"
+            )
 
     @staticmethod
     def _at_least_one(name: str, value: int) -> None:
@@ -55,7 +77,7 @@ class EngineConfig:
         return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ramet"
 
     def blocks(self, block_bytes: int) -> int:
-        """How many blocks of that many bytes the pool gets."""
+        """How many blocks of that many bytes the pool gets, on CPU."""
         if self.num_blocks is not None:
             return self.num_blocks
         return max(64, min(4 << 30, _free_memory() // 4) // block_bytes)

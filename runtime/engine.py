@@ -55,12 +55,14 @@ class Engine:
 
         Raises:
             ModelError: the model cannot be found or loaded.
-            EngineError: a setting is out of range.
+            EngineError: a setting is out of range, or the device is not there.
         """
         if model is not None:
             settings["model"] = model
         config = EngineConfig(**settings)
-        loaded, directory = load_model(config.model, dtype=config.dtype, cache=config.models)
+        loaded, directory = load_model(
+            config.model, dtype=config.dtype, cache=config.models, device=config.device
+        )
         self._set_up(loaded, Tokenizer.load(directory, eos_ids=loaded.shape.eos), config)
 
     @classmethod

@@ -114,10 +114,14 @@ def run(
             autocompletion=completion.models,
         ),
     ] = MODEL,
+    device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda, or cuda:N.")] = "cpu",
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16", "int8"],
-        typer.Option(help="What the model computes with; int8 is fastest, and rounds most."),
-    ] = "float32",
+        Literal["float32", "bfloat16", "float16", "int8"] | None,
+        typer.Option(
+            help="What the model computes with; int8 is fastest on CPU, and rounds most.",
+            show_default="float32; bfloat16 on CUDA",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="From which every draw follows by its place.")
     ] = None,
@@ -140,6 +144,7 @@ def run(
         given=arg or [],
         args_file=args_file,
         model=model,
+        device=device,
         dtype=dtype,
         seed=seed,
         limits=limit or [],

@@ -15,6 +15,12 @@ def open_engine(job: Job) -> Engine:
     loading = console.status(f"Loading {job.model}…") if console.is_terminal else nullcontext()
     try:
         with loading:
-            return Engine(job.model, dtype=job.dtype, seed=job.seed or 0, limits=job.limits)
+            return Engine(
+                job.model,
+                device=job.device,
+                dtype=job.dtype,
+                seed=job.seed or 0,
+                limits=job.limits,
+            )
     except (EngineError, OSError) as error:
         raise NoEngine(str(error)) from error

@@ -21,7 +21,8 @@ class Job:
     arguments: Mapping[str, Any]
     items: Sequence[Mapping[str, Any]] | None  # of a batch, `arguments` included
     model: str
-    dtype: str
+    device: str
+    dtype: str | None  # None: the device's own default
     seed: int | None  # None: what the program says, or 0
     limits: Limits
 
@@ -33,7 +34,8 @@ def job_for(
     given: Sequence[str],
     args_file: str | None,
     model: str,
-    dtype: str,
+    device: str,
+    dtype: str | None,
     seed: int | None,
     limits: Sequence[str],
 ) -> Job:
@@ -53,6 +55,7 @@ def job_for(
         arguments=arguments,
         items=None if args_file is None else items_for(args_file, arguments),
         model=model,
+        device=device,
         dtype=dtype,
         seed=seed,
         limits=most,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ramet.kernels import int8
+from ramet.runtime.devices import default_dtype, device_of
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models import sources
 from ramet.runtime.models.config import DecoderConfig, is_native
@@ -26,18 +27,25 @@ DTYPES = {
 """Of activations and cache, and of the weights but for `int8`: those of linear layers are int8."""
 
 
-def load_model(name: str, *, dtype: str, cache: Path) -> tuple[Model, Path]:
+def load_model(
+    name: str, *, dtype: str | None, cache: Path, device: str = "cpu"
+) -> tuple[Model, Path]:
     """Find and load a model; the directory it lies in has its tokenizer too.
 
     Args:
         name: see `sources.find`.
-        dtype: a key of `DTYPES`.
+        dtype: a key of `DTYPES`; None: the device's own default.
         cache: where converted models are kept.
+        device: see `devices.device_of`; the weights are read straight to it.
 
     Raises:
+        EngineError: the device is not there.
         ModelError: unknown model, dtype or architecture, damaged files, or a model that cannot run
             in int8 here.
     """
+    place = device_of(device)
+    if dtype is None:
+        dtype = default_dtype(place)
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     if dtype == "int8" and not int8.available(cache / "kernels"):
@@ -49,18 +57,23 @@ def load_model(name: str, *, dtype: str, cache: Path) -> tuple[Model, Path]:
     raw = _read(directory / "config.json")
     eos = _eos(raw, directory)
     if is_native(raw):
-        return _native(raw, directory, dtype, name, eos), directory
+        return _native(raw, directory, dtype, place, name, eos), directory
     if dtype == "int8":
         raise ModelError(
             f"dtype 'int8' is for models of the Llama family; {name} is none: take float32"
         )
     from ramet.runtime.models import hf
 
-    return hf.load(directory, DTYPES[dtype], name, eos), directory
+    return hf.load(directory, DTYPES[dtype], place, name, eos), directory
 
 
 def _native(
-    raw: dict[str, Any], directory: Path, dtype: str, name: str, eos: frozenset[int]
+    raw: dict[str, Any],
+    directory: Path,
+    dtype: str,
+    device: torch.device,
+    name: str,
+    eos: frozenset[int],
 ) -> LlamaDecoder:
     config = DecoderConfig.from_dict(raw)
     shape = ModelShape(
@@ -72,9 +85,10 @@ def _native(
         eos=eos,
         dtype=DTYPES[dtype],
         name=name,
+        device=device,
     )
     make = Int8Linear if dtype == "int8" else FloatLinear
-    return LlamaDecoder(config, shape, Checkpoint(directory, shape.dtype), make)
+    return LlamaDecoder(config, shape, Checkpoint(directory, shape.dtype, device), make)
 
 
 def _eos(raw: dict[str, Any], directory: Path) -> frozenset[int]:

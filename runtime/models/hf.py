@@ -76,13 +76,15 @@ class HuggingFaceModel:
         return (logits if keep else logits.index_select(0, rows)).float()
 
 
-def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) -> HuggingFaceModel:
+def load(
+    directory: Path, dtype: torch.dtype, device: torch.device, name: str, eos: frozenset[int]
+) -> HuggingFaceModel:
     """Load a model directory through transformers and learn its cache's shape by a trial run.
 
     Raises:
         ModelError: transformers cannot load it, or its attention cannot be replaced.
     """
-    module = _module(directory, dtype, name).eval()
+    module = _module(directory, dtype, device, name).eval()
     text = module.config.get_text_config()
     _check_independent(text, name)
     layers, kv_heads, head_dim = _probe(module, name)
@@ -95,16 +97,18 @@ def load(directory: Path, dtype: torch.dtype, name: str, eos: frozenset[int]) ->
         eos=eos,
         dtype=dtype,
         name=name,
+        device=device,
     )
     return HuggingFaceModel(module, shape)
 
 
-def _module(directory: Path, dtype: torch.dtype, name: str) -> Any:
+def _module(directory: Path, dtype: torch.dtype, device: torch.device, name: str) -> Any:
     """The weights as they are in the files: none made up, none read from a pickle."""
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=dtype,
+            device_map=None if device.type == "cpu" else {"": device},
             attn_implementation=NAME,
             local_files_only=True,
             use_safetensors=True,
@@ -133,7 +137,7 @@ def _check_independent(config: Any, name: str) -> None:
 
 
 @torch.inference_mode()
-def _probe(module: nn.Module, name: str) -> tuple[int, int, int]:
+def _probe(module: Any, name: str) -> tuple[int, int, int]:
     """Layers, key heads and head size, seen in a run over two tokens."""
     seen: dict[int, tuple[int, int]] = {}
 
@@ -144,7 +148,8 @@ def _probe(module: nn.Module, name: str) -> tuple[int, int, int]:
         return torch.zeros_like(query)
 
     try:
-        _call(module, torch.tensor([0, 1]), torch.tensor([0, 1]), record)
+        two = torch.tensor([0, 1], device=module.device)
+        _call(module, two, two, record)
     except (TypeError, AttributeError) as error:
         raise ModelError(f"{name}: its attention cannot be replaced ({error})") from error
     if sorted(seen) != list(range(len(seen))) or len(set(seen.values())) != 1:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ramet.kernels import Backend
+from ramet.runtime.devices import CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class ModelShape:
     eos: frozenset[int]
     dtype: torch.dtype
     name: str
+    device: torch.device = CPU
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Reads a directory of safetensors: names to tensors, loaded one at a time in the dtype asked for.
+"""Reads a directory of safetensors: names to tensors, one at a time, in the dtype asked for and on
+the device asked for.
 
 Knows the file format and nothing of architectures. Pickled checkpoints are never opened.
 """
@@ -10,13 +11,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ramet.runtime.devices import CPU
 from ramet.runtime.errors import ModelError
 
 
 class Checkpoint:
     """The tensors of a model directory; a call reads one, or gives None where there is none."""
 
-    def __init__(self, directory: Path, dtype: torch.dtype) -> None:
+    def __init__(self, directory: Path, dtype: torch.dtype, device: torch.device = CPU) -> None:
         """Open every `*.safetensors` file of `directory`.
 
         Raises:
@@ -26,7 +28,7 @@ class Checkpoint:
         self._files = {}
         for path in _files(directory):
             try:
-                file = safe_open(path, framework="pt")
+                file = safe_open(path, framework="pt", device=str(device))
             except (SafetensorError, OSError) as error:
                 raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
             self._files.update(dict.fromkeys(file.keys(), file))

@@ -417,14 +417,17 @@ def test_the_engine_gets_what_the_line_says_of_it(monkeypatch: pytest.MonkeyPatc
     asked: list[object] = []
     monkeypatch.setattr("ramet.runtime.cli.running.open_engine", engines.open_engine)
 
-    def engine(model: str, *, dtype: str, **settings: object) -> None:
-        asked.extend((model, dtype))
+    def engine(model: str, *, device: str, dtype: str | None, **settings: object) -> None:
+        asked.extend((model, device, dtype))
         raise EngineError("not here")
 
     monkeypatch.setattr(engines, "Engine", engine)
     words = ("run", "ask.py", "-a", "q=x", "--model", "some", "--dtype", "int8")
     assert ramet(*words).exit_code == 3
-    assert asked == ["some", "int8"]
+    assert asked == ["some", "cpu", "int8"]
+    asked.clear()
+    assert ramet("run", "ask.py", "-a", "q=x", "-m", "some", "--device", "cuda:1").exit_code == 3
+    assert asked == ["some", "cuda:1", None]
     assert ramet("run", "ask.py", "-a", "q=x", "--dtype", "int4").exit_code == 2
 
 

@@ -17,9 +17,28 @@ def test_a_number_out_of_range_names_its_field(field: str) -> None:
         EngineConfig(**{field: 0})  # type: ignore[arg-type]
 
 
-def test_an_unknown_device_says_what_there_is() -> None:
-    with pytest.raises(EngineError, match="device: 'cuda' is not supported; expected 'cpu'"):
-        EngineConfig(device="cuda")
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "mps", "CPU"])
+def test_an_unknown_device_says_what_there_is(device: str) -> None:
+    with pytest.raises(
+        EngineError, match=f"device: '{device}'; expected 'cpu', 'cuda' or 'cuda:N'"
+    ):
+        EngineConfig(device=device)
+
+
+def test_int8_is_for_the_cpu() -> None:
+    assert EngineConfig(dtype="int8").device == "cpu"
+    with pytest.raises(EngineError, match=r"dtype: 'int8' is for device='cpu'.*leave dtype out"):
+        EngineConfig(dtype="int8", device="cuda")
+
+
+def test_kv_dtype_is_checked() -> None:
+    assert EngineConfig(device="cuda:1", kv_dtype="float8").kv_dtype == "float8"
+    with pytest.raises(EngineError, match="kv_dtype: 'fp8'; expected bfloat16, float16, float8"):
+        EngineConfig(device="cuda", kv_dtype="fp8")
+    with pytest.raises(
+        EngineError, match=r"kv_dtype: 'float8' needs device='cuda'.*leave kv_dtype"
+    ):
+        EngineConfig(kv_dtype="float8")
 
 
 def test_an_unknown_setting_is_an_error() -> None:

@@ -1,0 +1,63 @@
+"""A device that is not there says what is missing; dtypes follow from the device."""
+
+import pytest
+import torch
+
+from ramet.runtime import devices
+from ramet.runtime.devices import default_dtype, device_of, kv_dtype_of
+from ramet.runtime.errors import EngineError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a machine with two of them has it."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+
+
+def test_the_cpu_is_there() -> None:
+    assert device_of("cpu") == torch.device("cpu")
+    assert default_dtype(torch.device("cpu")) == "float32"
+
+
+def test_a_torch_without_cuda_says_which_wheel_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(
+        EngineError, match=r"'cuda:1' needs a torch with CUDA.*the plain Linux wheel"
+    ):
+        device_of("cuda:1")
+
+
+def test_no_gpu_says_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineError, match=r"no usable GPU.*nvidia-smi.*CUDA_VISIBLE_DEVICES.*13.0"):
+        device_of("cuda")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_device_has_its_number() -> None:
+    assert device_of("cuda") == torch.device("cuda", 1)
+    assert device_of("cuda:0") == torch.device("cuda", 0)
+    assert default_dtype(device_of("cuda")) == "bfloat16"
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_number_too_high_names_the_last() -> None:
+    with pytest.raises(EngineError, match="'cuda:2' is not there: the last is 'cuda:1'"):
+        device_of("cuda:2")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_without_triton_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="needs the package triton"):
+        device_of("cuda")
+
+
+def test_keys_and_values_are_kept_as_the_model_computes_unless_told() -> None:
+    assert kv_dtype_of(None, torch.float16) == torch.float16
+    assert kv_dtype_of("bfloat16", torch.float32) == torch.bfloat16
+    assert kv_dtype_of("float8", torch.bfloat16) == torch.float8_e4m3fn
