@@ -14,6 +14,7 @@ One queue, first come first served, every step a fresh choice (continuous batchi
    there in its order of arrival, so that it is evicted late.
 """
 
+import time
 from bisect import insort
 from collections.abc import Iterable
 
@@ -222,6 +223,7 @@ class Scheduler:
         table = task.sequence.table
         table.announce(_to_run(task))
         task.cursor = min(table.length, task.wanted)
+        task.entered = task.entered or time.monotonic()
         task.usage.prompt_reused += max(0, min(task.cursor, task.prompt) - task.counted)
         task.counted = max(task.counted, task.cursor)
         self.waiting.remove(task)

@@ -74,6 +74,7 @@ class Task:
     error: RametError | None = None
     usage: Usage = field(default_factory=Usage)
     prompt: int = 0  # tokens the sequence had when the task arrived
+    entered: float = 0.0  # when it was first let in, by time.monotonic()
 
     @property
     def end(self) -> int:
