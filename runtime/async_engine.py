@@ -6,16 +6,18 @@ their own loop; a coroutine that is cancelled takes its program with it.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from contextvars import Token, copy_context
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypedDict, TypeVar, Unpack
 from weakref import WeakSet
 
 from rich.progress import Progress
 
 from ramet import default
+from ramet.limits import Limits
+from ramet.nodes import Node
 from ramet.runtime.core import EngineCore, EngineStats
 from ramet.runtime.engine import AnyProgram, Engine, bound_arguments, plain_prompts
 from ramet.runtime.errors import EngineClosed, EngineError
@@ -27,20 +29,26 @@ from ramet.runtime.works import Works
 T = TypeVar("T")
 
 
+class Start(TypedDict, total=False):
+    """How a run is started, besides its program and its arguments; see `Engine.start`."""
+
+    item: int
+    works: Works | None
+    seed: int | None
+    limits: Limits | None
+    scope: bytes
+    guard: Callable[[Node], None] | None
+
+
 class _Job:
     """One program on its way, and the loop that waits for it. `events` ends with the outcome."""
 
     def __init__(
-        self,
-        program: AnyProgram,
-        arguments: Mapping[str, Any],
-        item: int = 0,
-        works: Works | None = None,
+        self, program: AnyProgram, arguments: Mapping[str, Any], **start: Unpack[Start]
     ) -> None:
         self.program = program
         self.arguments = arguments
-        self.item = item
-        self.works = works
+        self.start = start
         self.variables = copy_context()
         self.run: Run | None = None
         self.over = False
@@ -88,6 +96,7 @@ class AsyncEngine:
         engine.core.grammars.on_over = lambda: self._call(_nothing)  # a guest may wait for it
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: dict[Run, _Job] = {}
+        self._waited: WeakSet[_Job] = WeakSet()
         self._guests: WeakSet[Guest] = WeakSet()
         self._stop = False
         self._token: Token[default.Runner] | None = None
@@ -124,7 +133,7 @@ class AsyncEngine:
             async with room:
                 try:
                     bound = bound_arguments(program, (), item)
-                    outcome = await self._outcome(_Job(program, bound, at, works))
+                    outcome = await self._outcome(_Job(program, bound, item=at, works=works))
                 except EngineClosed:
                     raise
                 except Exception as error:
@@ -145,10 +154,24 @@ class AsyncEngine:
 
     async def stream(
         self, program: AnyProgram, /, *args: Any, **kwargs: Any
-    ) -> AsyncIterator[Event | Finished]:
+    ) -> AsyncGenerator[Event | Finished, None]:
         """The events of a run as they come, and its result as the last item."""
-        job = _Job(program, bound_arguments(program, args, kwargs))
-        self._submit(job)
+        async with aclosing(self.follow(program, bound_arguments(program, args, kwargs))) as items:
+            async for item in items:
+                yield item
+
+    async def follow(
+        self,
+        program: AnyProgram,
+        arguments: Mapping[str, Any],
+        *,
+        events: bool = True,
+        **start: Unpack[Start],
+    ) -> AsyncGenerator[Event | Finished, None]:
+        """As `stream`, for those who say how the run is started; without its `events`, if not
+        wanted. Closing it early cancels the run."""
+        job = _Job(program, arguments, **start)
+        self._submit(job, events=events)
         try:
             while True:
                 item = await job.events.get()
@@ -190,6 +213,19 @@ class AsyncEngine:
                 raise EngineClosed("the engine is closed")
             self._call(ask)
         return await answer
+
+    def give_up(self, error: Exception) -> None:
+        """Whoever waits for a run gets that error, at once, also while a step does not end; the
+        runs are cancelled."""
+        with self._gate:
+            waited = list(self._waited)
+        for job in waited:
+            job.send(error)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is there to run anything."""
+        return self._thread.is_alive() and not self._stop
 
     async def close(self) -> None:
         """Cancel what runs, end the thread. Closing twice is fine."""
@@ -242,6 +278,7 @@ class AsyncEngine:
         with self._gate:
             if self._stop:
                 raise EngineClosed("the engine is closed")
+            self._waited.add(job)
             self._call(lambda: self._start(job, job.send if events else None))
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -279,10 +316,9 @@ class AsyncEngine:
             job.run = self._engine.start(
                 job.program,
                 job.arguments,
-                item=job.item,
                 on_event=on_event,
                 variables=job.variables,
-                works=job.works,
+                **job.start,
             )
             self._jobs[job.run] = job
         except Exception as error:

@@ -15,6 +15,8 @@ from ramet import default
 from ramet.errors import ArgumentError
 from ramet.expressions import gen
 from ramet.graph import Graph
+from ramet.limits import Limits
+from ramet.nodes import Node
 from ramet.passes import fill
 from ramet.program import Program
 from ramet.runtime.chat import ChatFormat
@@ -190,6 +192,10 @@ class Engine:
         on_event: Callable[[Event], None] | None = None,
         variables: Context | None = None,
         works: Works | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        scope: bytes = b"",
+        guard: Callable[[Node], None] | None = None,
     ) -> Run:
         """A run that is moved on by hand: call `round` with it until it is done.
 
@@ -197,10 +203,15 @@ class Engine:
             item: its number in a batch, which is added to the seed.
             works: those of the batch, so that identical work in it is done once.
             variables: the context variables that its body sees; those of here, if not given.
+            seed: instead of the program's own, or the engine's.
+            limits: instead of the engine's.
+            scope: whose blocks it shares: those of runs with another scope it never sees.
+            guard: is shown every node before it is taken, and raises to refuse it.
         """
         if self._closed:
             raise EngineClosed("the engine is closed")
-        seed = program.seed if isinstance(program, Program) else None
+        if seed is None and isinstance(program, Program):
+            seed = program.seed
         run = Run(
             self.core,
             self._chat,
@@ -209,8 +220,10 @@ class Engine:
             seed=(self.config.seed if seed is None else seed) + item,
             on_event=on_event,
             variables=variables,
-            limits=self.config.limits,
+            scope=scope,
+            limits=limits or self.config.limits,
             works=works,
+            guard=guard,
             on_ready=partial(_is_ready, self._ready, self._bell),
         )
         self._ready.append(run)

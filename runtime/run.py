@@ -50,12 +50,14 @@ class Run(GraphRecorder):
         variables: Context | None = None,
         limits: Limits | None = None,
         works: Works | None = None,
+        guard: Callable[[Node], None] | None = None,
         on_ready: Callable[["Run"], None] = lambda run: None,
     ) -> None:
         self.name = program.name
         self.done = False
         self.ready = True
         self._on_ready = on_ready
+        self._guard = guard
         meter, works = Meter(limits or Limits()), works or Works()
         self._interpreter = Interpreter(
             core, chat, RUN, seed, meter, works, on_event, scope, self.wake
@@ -171,6 +173,8 @@ class Run(GraphRecorder):
     # -- what the body calls
 
     def add(self, node: Node) -> int:
+        if self._guard is not None:
+            self._guard(node)
         id = super().add(node)
         self._interpreter.accept(id, node)
         return id

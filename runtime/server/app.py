@@ -1,0 +1,48 @@
+"""Puts the server together: middleware, error answers, routes, and what runs beside them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ramet.errors import RametError
+from ramet.runtime.async_engine import AsyncEngine
+from ramet.runtime.server import errors
+from ramet.runtime.server.auth import Keys
+from ramet.runtime.server.config import ServerConfig
+from ramet.runtime.server.context import Server
+from ramet.runtime.server.health import Health
+from ramet.runtime.server.middleware import BodyLimit, Boundary, KeyCheck
+from ramet.runtime.server.routes import ROUTERS
+from ramet.runtime.server.runs import Runs
+
+
+def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
+    """The application. The engine stays the caller's, who closes it."""
+    runs = Runs(engine, config)
+    server = Server(engine, config, runs, Health(engine, runs, config))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        watching = asyncio.create_task(server.health.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    app = FastAPI(title="ramet", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.server = server
+    app.add_middleware(BodyLimit, most=config.body_bytes)  # the last one added is the outermost
+    app.add_middleware(KeyCheck, keys=Keys(config.keys))
+    app.add_middleware(Boundary)
+    app.add_exception_handler(RametError, errors.on_ramet_error)
+    app.add_exception_handler(RequestValidationError, errors.on_validation)
+    app.add_exception_handler(HTTPException, errors.on_http_error)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,51 @@
+"""Who asks: a key stands for a tenant, and a tenant for blocks that nobody else sees."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who shares blocks, programs and limits; `scope` is what their block keys begin with."""
+
+    name: str
+    scope: bytes = field(repr=False)
+
+
+LOCAL = Tenant("local", b"")
+"""Whoever asks a server without keys: it listens on loopback only."""
+
+
+class Keys:
+    """The keys of a server. Kept as digests; each look-up compares with all of them."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._tenants = [(self._digest(key.encode()), self._tenant(keys[key])) for key in keys]
+
+    def tenant(self, authorization: list[bytes]) -> Tenant | None:
+        """Whose key the `Authorization` headers of a request bear; None if it is nobody's.
+
+        Takes as long for a wrong key as for a right one.
+        """
+        if not self._tenants:
+            return LOCAL
+        if len(authorization) != 1:
+            return None
+        scheme, _, key = authorization[0].partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        given, found = self._digest(key.strip()), None
+        for digest, tenant in self._tenants:
+            if hmac.compare_digest(digest, given):
+                found = tenant
+        return found
+
+    def _digest(self, key: bytes) -> bytes:
+        return hmac.digest(self._secret, key, hashlib.sha256)
+
+    def _tenant(self, name: str) -> Tenant:
+        return Tenant(name, hmac.digest(self._secret, b"tenant:" + name.encode(), hashlib.sha256))

@@ -1,0 +1,122 @@
+"""What every request passes through, outermost first: an id, a boundary for what nobody expected,
+the key, the size of the body. Plain ASGI, so that a client who leaves is noticed at once.
+"""
+
+import logging
+import secrets
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ramet.runtime.server.auth import Keys
+from ramet.runtime.server.errors import Refused, refused, respond
+
+log = logging.getLogger("ramet.server")
+
+OPEN = frozenset({"/health", "/ready"})
+"""The paths that need no key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """Gives each request an id, made here, and answers with it; what fails is told without its
+    insides, and logged by its type and place."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = id
+        begun = False
+
+        async def told(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = [*message.get("headers", ()), (b"x-request-id", id.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        try:
+            await self.app(scope, receive, told)
+        except Exception as error:
+            known = refused(error)
+            if known.status == 500:
+                log.error("%s failed: %s at %s", id, type(error).__name__, _place(error))
+            if not begun:
+                await respond(known)(scope, receive, told)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCheck:
+    """Lets in whoever has a key, and notes the tenant. Everything but `OPEN` needs one."""
+
+    app: ASGIApp
+    keys: Keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":  # there is no websocket here
+            return await send({"type": "websocket.close", "code": 1008})
+        if scope["path"] not in OPEN:
+            given = [value for name, value in scope["headers"] if name == b"authorization"]
+            tenant = self.keys.tenant(given)
+            if tenant is None:
+                message = "a key is needed: send `Authorization: Bearer KEY`"
+                return await respond(Refused(401, message, code="invalid_api_key"))(
+                    scope, receive, send
+                )
+            scope.setdefault("state", {})["tenant"] = tenant
+        await self.app(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """Refuses a body over the limit: by its declared length, or while it is read."""
+
+    app: ASGIApp
+    most: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        declared = Request(scope).headers.get("content-length", "0")
+        if not declared.isdecimal() or len(declared) > 18 or int(declared) > self.most:
+            raise self._refused()
+        read = 0
+        refusal: Refused | None = None
+
+        async def limited() -> Message:
+            nonlocal read, refusal
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.most:
+                refusal = self._refused()
+                raise refusal
+            return message
+
+        async def unless_refused(message: Message) -> None:
+            if refusal is None:  # a route that makes another error of it is not heard
+                await send(message)
+
+        await self.app(scope, limited, unless_refused)
+        if refusal is not None:
+            raise refusal
+
+    def _refused(self) -> Refused:
+        return Refused(
+            413, f"the body is larger than {self.most:,} bytes", code="body_too_large", param="body"
+        )
+
+
+def _place(error: BaseException) -> str:
+    """The last line of ours that it came through; never what it says, which may be a prompt."""
+    trace, place = error.__traceback__, "?"
+    while trace is not None:
+        place = f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

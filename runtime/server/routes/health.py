@@ -1,0 +1,28 @@
+"""`/health` and `/ready`: the two that need no key."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from ramet.runtime.server.context import TheServer
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health")
+async def health(server: TheServer) -> Response:
+    """Whether steps finish: 200, or 503 with what is wrong."""
+    return _answer(server.health.trouble)
+
+
+@router.get("/ready")
+async def ready(server: TheServer) -> Response:
+    """Whether to send requests here: healthy, and not shutting down."""
+    trouble = "the server is shutting down" if server.runs.turns.closed else server.health.trouble
+    return _answer(trouble)
+
+
+def _answer(trouble: str | None) -> Response:
+    body: dict[str, Any] = {"status": "ok"} if trouble is None else {"status": trouble}
+    return JSONResponse(body, 200 if trouble is None else 503)

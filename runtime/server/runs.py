@@ -1,0 +1,81 @@
+"""The one way in which a route runs anything: with a turn, in its tenant's scope, within limits,
+and told when the engine stalls.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ramet.limits import Limits
+from ramet.runtime.async_engine import AsyncEngine
+from ramet.runtime.engine import AnyProgram
+from ramet.runtime.events import Event
+from ramet.runtime.result import Finished
+from ramet.runtime.server.auth import Tenant
+from ramet.runtime.server.config import ServerConfig
+from ramet.runtime.server.errors import Refused
+from ramet.runtime.server.guard import guard_of
+from ramet.runtime.server.turns import Turns
+from ramet.runtime.works import Works
+
+
+class Runs:
+    """Runs programs for tenants."""
+
+    def __init__(self, engine: AsyncEngine, config: ServerConfig) -> None:
+        self.turns = Turns(config)
+        self._engine = engine
+        self._config = config
+        self._guard = guard_of(config, engine.engine.core.context)
+
+    async def follow(
+        self,
+        tenant: Tenant,
+        program: AnyProgram,
+        arguments: Mapping[str, Any],
+        *,
+        events: bool = True,
+        item: int = 0,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        works: Works | None = None,
+    ) -> AsyncGenerator[Event | Finished, None]:
+        """The events of a run, if wanted, and its result as the last item.
+
+        Waits for a turn first. Closing it early, and cancelling whoever waits for it, cancels the
+        run; use it within `aclosing`.
+
+        Raises:
+            Refused: the server is full, or stopping, or the engine stalls.
+            RametError: what ended the run.
+        """
+        async with self.turns.turn(tenant):
+            items = self._engine.follow(
+                program,
+                arguments,
+                events=events,
+                item=item,
+                seed=seed,
+                limits=limits or self._config.program,
+                works=works,
+                scope=tenant.scope,
+                guard=self._guard,
+            )
+            async with aclosing(items):
+                async for each in items:
+                    yield each
+
+    async def run(
+        self, tenant: Tenant, program: AnyProgram, arguments: Mapping[str, Any], **how: Any
+    ) -> Finished:
+        """The result of a run; `how` and what is raised as for `follow`."""
+        async with aclosing(self.follow(tenant, program, arguments, events=False, **how)) as items:
+            async for item in items:
+                if isinstance(item, Finished):
+                    return item
+        raise AssertionError("a run ends with its result")
+
+    def end_all(self, error: Refused) -> None:
+        """End whatever runs, and whatever waits for its turn, with that error."""
+        self.turns.end_all(error)
+        self._engine.give_up(error)

@@ -1,0 +1,117 @@
+"""Server-sent events: one event as bytes, and an answer that sends them until somebody leaves."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ramet.runtime.server.errors import Refused
+
+T = TypeVar("T")
+
+BEAT_S = 15.0
+"""Seconds of silence after which a comment is sent, so that proxies keep the connection."""
+
+DONE = b"data: [DONE]\n\n"
+"""The last event of an OpenAI stream."""
+
+
+def event(
+    data: Mapping[str, Any] | str, *, name: str | None = None, id: str | int | None = None
+) -> bytes:
+    """One event; a mapping is sent as JSON, which has no line break."""
+    text = data if isinstance(data, str) else dumps(data)
+    lines = [] if id is None else [f"id: {id}"]
+    lines += [] if name is None else [f"event: {name}"]
+    return "\n".join([*lines, f"data: {text}", "", ""]).encode()
+
+
+def dumps(data: Any) -> str:
+    """JSON in ASCII on one line: some readers break lines at letters that JSON lets be."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":"))
+
+
+class EventStream(Response):
+    """Sends what a generator yields; closes it as soon as the client is gone, or stalls.
+
+    The generator's own cleanup is what cancels a run: it is awaited before the answer is over.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        *,
+        stall_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})}
+        )
+        del self.headers["content-length"]
+        self._events = events
+        self._stall_s = stall_s
+        self._sent = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(gone(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            ended, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
+        if isinstance(ended, Exception) and not isinstance(ended, OSError):
+            raise ended  # a client that stalls, or is gone, is no mistake of ours: both are OSError
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._events) as events:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            beating = asyncio.create_task(self._beat(send))
+            try:
+                async for each in events:
+                    await self._write(send, each)
+            finally:
+                beating.cancel()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _write(self, send: Send, body: bytes) -> None:
+        self._sent = asyncio.get_running_loop().time()
+        async with asyncio.timeout(self._stall_s):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _beat(self, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if loop.time() - self._sent >= BEAT_S:
+                await self._write(send, b": waiting\n\n")
+
+
+async def gone(receive: Receive) -> None:
+    """Until the client is gone; its body has been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives; once the client is gone it is cancelled, and `Refused` raised."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(gone(request.receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left = not working.done()
+        leaving.cancel()
+        working.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+    if left and working.cancelled():
+        raise Refused(499, "the client is gone", code="cancelled")
+    return working.result()

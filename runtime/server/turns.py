@@ -1,0 +1,122 @@
+"""Whose run goes next: so many at once, a bounded queue, tenants one after the other.
+
+Knows no engine: a turn is the right to run one program.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from ramet.runtime.server.auth import Tenant
+from ramet.runtime.server.config import ServerConfig
+from ramet.runtime.server.errors import Refused
+
+Waiter = asyncio.Future[None]
+
+
+class Turns:
+    """For one event loop."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._queues: dict[str, deque[Waiter]] = {}  # by tenant, the next one first
+        self._of: Counter[str] = Counter()  # waiting and running, by tenant
+        self.running = 0
+        self.waiting = 0
+        self.closed = False  # the server drains
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def check(self, tenant: Tenant, runs: int = 1) -> None:
+        """Raise `Refused` if so many more of the tenant would not be taken now."""
+        if self.closed:
+            raise Refused(
+                503, "the server is shutting down", code="draining", retry=self._config.drain_s
+            )
+        if self._of[tenant.name] + runs > self._config.tenant:
+            raise Refused(
+                429,
+                f"{self._of[tenant.name]} of your runs are under way or wait, of "
+                f"{self._config.tenant} that can; wait for one to end",
+                code="too_many_runs",
+                retry=1,
+            )
+        free = self._config.running - self.running if not self.waiting else 0
+        if self.waiting + runs - free > self._config.queue:
+            raise Refused(503, "the queue is full; try again", code="queue_full", retry=1)
+
+    @asynccontextmanager
+    async def turn(self, tenant: Tenant) -> AsyncGenerator[None, None]:
+        """Inside, the run may run. Raises `Refused` at once, or after waiting for too long."""
+        self.check(tenant)
+        self._of[tenant.name] += 1
+        self._idle.clear()
+        try:
+            await self._wait(tenant.name)
+            try:
+                yield
+            finally:
+                self.running -= 1
+        finally:
+            self._of[tenant.name] -= 1
+            if not self._of[tenant.name]:
+                del self._of[tenant.name]
+            self._next()
+            if not self._of:
+                self._idle.set()
+
+    def end_all(self, error: Refused) -> None:
+        """Whoever waits for a turn gets that error."""
+        for queue in self._queues.values():
+            for waiter in queue:
+                if not waiter.done():
+                    waiter.set_exception(error)
+
+    async def idle(self) -> None:
+        """Until nothing runs or waits."""
+        await self._idle.wait()
+
+    async def _wait(self, tenant: str) -> None:
+        if not self.waiting and self.running < self._config.running:
+            self.running += 1
+            return
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(tenant, deque()).append(waiter)
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._config.wait_s):
+                await waiter
+        except BaseException as error:
+            self._leave(tenant, waiter)
+            if isinstance(error, TimeoutError):
+                raise Refused(
+                    503,
+                    f"no turn came in {self._config.wait_s:g} seconds; try again",
+                    code="queue_timeout",
+                    retry=self._config.wait_s,
+                ) from None
+            raise
+
+    def _leave(self, tenant: str, waiter: Waiter) -> None:
+        queue = self._queues.get(tenant, deque())
+        if waiter not in queue:
+            self.running -= 1  # its turn came, and nobody was there to take it
+            return
+        queue.remove(waiter)
+        self.waiting -= 1
+        if not queue:
+            del self._queues[tenant]
+
+    def _next(self) -> None:
+        """Give out the turns that are free: a tenant that got one goes to the end."""
+        while self._queues and self.running < self._config.running:
+            tenant, queue = next(iter(self._queues.items()))
+            waiter = queue.popleft()
+            self.waiting -= 1
+            del self._queues[tenant]
+            if queue:
+                self._queues[tenant] = queue
+            self.running += 1
+            if not waiter.done():
+                waiter.set_result(None)

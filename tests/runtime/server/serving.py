@@ -1,0 +1,76 @@
+"""A server on the toy engine, asked in process through ASGI."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+
+from ramet.runtime import AsyncEngine, Engine, EngineConfig
+from ramet.runtime.server import ServerConfig, create_app
+from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.conftest import ToyModel, all_back
+
+BLOCKS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that runs, and a client of it."""
+
+    app: FastAPI
+    client: httpx2.AsyncClient
+    engine: AsyncEngine
+    model: ToyModel
+
+    async def all_back(self, within: float = 1.0) -> bool:
+        """Whether every block, sequence and task is given back in that many seconds."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + within
+        while True:
+            stats = await self.engine.stats()
+            held = (stats.cache.held, stats.sequences, stats.waiting, stats.running)
+            if held == (0, 0, 0, 0):
+                return True
+            if loop.time() > ends:
+                return False
+            await asyncio.sleep(0.005)
+
+
+Body = Callable[[Served], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(
+    tokenizer: Tokenizer, *, key: str | None = None, context: int = 4096, **config: Any
+) -> AsyncGenerator[Served, None]:
+    """The server inside; afterwards nothing may be held. `key` is what the client sends."""
+    model = ToyModel(context)
+    engine = Engine.of(model, tokenizer, EngineConfig(num_blocks=BLOCKS))
+    async with AsyncEngine.of(engine) as served:
+        app = create_app(served, ServerConfig(**config))
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        transport = httpx2.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(
+                transport=transport, base_url="http://test", headers=headers
+            ) as client,
+        ):
+            each = Served(app, client, served, model)
+            yield each
+            assert await each.all_back()
+    assert all_back(engine.core)
+
+
+def serve(tokenizer: Tokenizer, body: Body, **settings: Any) -> None:
+    """Run a coroutine against a server; `settings` as for `serving`."""
+
+    async def main() -> None:
+        async with serving(tokenizer, **settings) as served:
+            await body(served)
+
+    asyncio.run(main())
