@@ -6,13 +6,23 @@ the block tables, once; then every layer writes its keys and values and attends 
 
     plan = backend.plan(step)
     for layer in layers:
-        backend.write(plan, layer, key, value)       # [T, kv_heads, head_dim]
-        out = backend.attend(plan, layer, query, …)  # [T, heads, head_dim]
+        query = backend.write_joined(plan, layer, joined, rotary)  # or write(…, key, value)
+        out = backend.attend(plan, layer, query, …)                # [T, heads, head_dim]
 
 `reference.py` says what the answer is; every other backend is held against it by test.
 """
 
 from ramet.kernels.backend import Backend, backend_for
 from ramet.kernels.layout import KVCache, KVLayout, Step, Tree
+from ramet.kernels.rotary import HeadNorms, Rotary
 
-__all__ = ["Backend", "KVCache", "KVLayout", "Step", "Tree", "backend_for"]
+__all__ = [
+    "Backend",
+    "HeadNorms",
+    "KVCache",
+    "KVLayout",
+    "Rotary",
+    "Step",
+    "Tree",
+    "backend_for",
+]

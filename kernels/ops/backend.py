@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ramet.kernels import extension
 from ramet.kernels.layout import KVCache, Step
+from ramet.kernels.rotary import HeadNorms, Rotary
 
 
 class Backend(Protocol):
@@ -22,6 +23,27 @@ class Backend(Protocol):
 
     def write(self, plan: Any, layer: int, key: Tensor, value: Tensor) -> None:
         """Store `[T, kv_heads, head_dim]` keys and values in the step's slots."""
+        ...
+
+    def write_joined(
+        self,
+        plan: Any,
+        layer: int,
+        joined: Tensor,
+        rotary: Rotary,
+        norms: HeadNorms | None = None,
+    ) -> Tensor:
+        """Norm and rotate queries and keys, store keys and values, give the queries.
+
+        What a token gets depends on no other token, to the bit.
+
+        Args:
+            joined: `[T, (heads + 2 * kv_heads) * head_dim]` in the cache's dtype: each token's
+                queries, keys and values, as one projection makes them. `head_dim` is even.
+
+        Returns:
+            `[T, heads, head_dim]`, for `attend`.
+        """
         ...
 
     def attend(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ramet.kernels.cpu import CpuBackend
 from ramet.kernels.layout import KVCache, Step
+from ramet.kernels.rotary import HeadNorms, Rotary
 from ramet.kernels.tiles import Item, items, shared_runs
 
 UNIT_ROWS = 32  # query rows that pass over a shared run together
@@ -59,6 +60,25 @@ class CompiledBackend:
 
     def write(self, plan: Plan, layer: int, key: Tensor, value: Tensor) -> None:
         torch.ops.ramet.write(key, value, plan.step.slots, self.cache.data[layer])
+
+    def write_joined(
+        self,
+        plan: Plan,
+        layer: int,
+        joined: Tensor,
+        rotary: Rotary,
+        norms: HeadNorms | None = None,
+    ) -> Tensor:
+        return torch.ops.ramet.write_joined(
+            joined,
+            rotary.cos,
+            rotary.sin,
+            norms and norms.query,
+            norms and norms.key,
+            norms.eps if norms else 0.0,
+            plan.step.slots,
+            self.cache.data[layer],
+        )
 
     def attend(
         self,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ramet.kernels.layout import KVCache, Step
+from ramet.kernels.rotary import HeadNorms, Rotary, apart
 from ramet.kernels.tiles import Item, Tile, TileMaker, items
 
 
@@ -57,6 +58,19 @@ class CpuBackend:
         for part, new in ((0, key), (1, value)):
             rows = new if plan.write_all else new.index_select(0, plan.written)
             self._matrix(layer, part).index_copy_(0, plan.targets, rows.reshape(-1, rows.shape[-1]))
+
+    def write_joined(
+        self,
+        plan: Plan,
+        layer: int,
+        joined: Tensor,
+        rotary: Rotary,
+        norms: HeadNorms | None = None,
+    ) -> Tensor:
+        layout = self.cache.layout
+        query, key, value = apart(joined, layout.kv_heads, layout.head_dim, rotary, norms)
+        self.write(plan, layer, key, value)
+        return query
 
     def attend(
         self,

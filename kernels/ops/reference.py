@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ramet.kernels.layout import KVCache, Step, Tree
+from ramet.kernels.rotary import HeadNorms, Rotary, apart
 
 
 class ReferenceBackend:
@@ -32,6 +33,19 @@ class ReferenceBackend:
             if slot >= 0:
                 self.cache.data[layer, 0, :, slot] = key[row]
                 self.cache.data[layer, 1, :, slot] = value[row]
+
+    def write_joined(
+        self,
+        plan: Step,
+        layer: int,
+        joined: Tensor,
+        rotary: Rotary,
+        norms: HeadNorms | None = None,
+    ) -> Tensor:
+        layout = self.cache.layout
+        query, key, value = apart(joined, layout.kv_heads, layout.head_dim, rotary, norms)
+        self.write(plan, layer, key, value)
+        return query
 
     def attend(
         self,

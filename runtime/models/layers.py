@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ramet.kernels import Rotary
 from ramet.runtime.models.config import Rope
 
 
@@ -16,33 +17,18 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class RotaryEmbedding:
-    """Rotates pairs of a head's dimensions by angles that grow with the position.
-
-    Pairs are neighbours here, (0, 1), (2, 3), …, so that a rotation is one complex product;
-    Hugging Face checkpoints pair dimension i with i + head_dim / 2, and `interleave` reorders the
-    rows of their query and key weights to match. Scores do not change: queries and keys are
-    reordered alike.
-    """
+    """The angles that pairs of a head's dimensions are rotated by; they grow with the position."""
 
     def __init__(self, rope: Rope, head_dim: int, context: int) -> None:
         self._frequencies, self._scale = frequencies(rope, head_dim, context)
 
-    def angles(self, positions: Tensor) -> Tensor:
-        """`[T, 1, head_dim / 2]` complex64 for positions `[T]`."""
+    def angles(self, positions: Tensor) -> Rotary:
+        """Of positions `[T]`."""
         angle = positions.float()[:, None] * self._frequencies
-        return torch.polar(torch.full_like(angle, self._scale), angle).unsqueeze(1)
-
-
-def rotate(heads: Tensor, angles: Tensor) -> Tensor:
-    """Rotate `[T, heads, head_dim]` by `[T, 1, head_dim / 2]`."""
-    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * angles).flatten(-2).to(heads.dtype)
-
-
-def interleave(rows: Tensor, head_dim: int) -> Tensor:
-    """Reorder the leading dimension, `[heads * head_dim, …]`, from half pairs to neighbours."""
-    halves = rows.unflatten(0, (-1, 2, head_dim // 2))
-    return halves.transpose(1, 2).flatten(0, 2).contiguous()
+        cos, sin = angle.cos(), angle.sin()
+        return (
+            Rotary(cos, sin) if self._scale == 1 else Rotary(cos * self._scale, sin * self._scale)
+        )
 
 
 def frequencies(rope: Rope, head_dim: int, context: int) -> tuple[Tensor, float]:

@@ -13,15 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ramet.kernels import HeadNorms, Rotary
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models.config import DecoderConfig
-from ramet.runtime.models.layers import RotaryEmbedding, interleave, rms_norm, rotate
+from ramet.runtime.models.layers import RotaryEmbedding
 from ramet.runtime.models.linear import FloatLinear, Linear, LinearMaker
 from ramet.runtime.models.model import ModelShape, PagedAttention
 
 Weights = Callable[[str], Tensor | None]  # a checkpoint's tensor by name, None if it has none
-
-ROTATED = ("self_attn.q_proj", "self_attn.k_proj")  # projections whose heads are interleaved
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,7 @@ class Layer:
 
     attention_norm: Tensor
     qkv: Linear  # hidden → queries, keys, values
-    query_norm: Tensor | None  # [head_dim]
-    key_norm: Tensor | None
+    head_norms: HeadNorms | None
     out: Linear
     mlp_norm: Tensor
     gate_up: Linear  # hidden → gate, up
@@ -66,9 +64,9 @@ class LlamaDecoder:
         self, tokens: Tensor, positions: Tensor, attention: PagedAttention, rows: Tensor
     ) -> Tensor:
         hidden = F.embedding(tokens, self._embedding)
-        angles = self._rotary.angles(positions)
+        rotary = self._rotary.angles(positions)
         for index, layer in enumerate(self._layers):
-            mixed = self._attend(index, layer, hidden, angles, attention)
+            mixed = self._attend(index, layer, hidden, rotary, attention)
             hidden = layer.out.added_to(hidden, mixed)
             gate_up = layer.gate_up.of_norm(hidden, layer.mlp_norm, self._eps)
             hidden = layer.down.of_gate_added_to(hidden, gate_up)
@@ -76,19 +74,13 @@ class LlamaDecoder:
         return self._head.of_norm(wanted, self._norm, self._eps).float()
 
     def _attend(
-        self, index: int, layer: Layer, hidden: Tensor, angles: Tensor, attention: PagedAttention
+        self, index: int, layer: Layer, hidden: Tensor, rotary: Rotary, attention: PagedAttention
     ) -> Tensor:
         """`[T, heads * head_dim]`"""
-        config = self._config
         joined = layer.qkv.of_norm(hidden, layer.attention_norm, self._eps)
-        every = joined.view(len(joined), -1, config.head_dim)
-        rotated, value = every.split((config.heads + config.kv_heads, config.kv_heads), dim=1)
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = rotated.split((config.heads, config.kv_heads), dim=1)
-            query = rms_norm(query, layer.query_norm, self._eps)
-            rotated = torch.cat((query, rms_norm(key, layer.key_norm, self._eps)), dim=1)
-        query, key = rotate(rotated, angles).split((config.heads, config.kv_heads), dim=1)
-        out = attention(index, query, key, value, scale=self._scale, window=layer.window)
+        out = attention.of_joined(
+            index, joined, rotary, layer.head_norms, scale=self._scale, window=layer.window
+        )
         return out.flatten(1)
 
     @property
@@ -104,15 +96,15 @@ def _layer(config: DecoderConfig, weights: Weights, make: LinearMaker, index: in
     def norm(name: str, size: int) -> Tensor:
         return _need(weights, f"{prefix}{name}.weight", size)
 
-    def head_norm(name: str) -> Tensor | None:
-        return interleave(norm(name, dim), dim) if config.qk_norm else None
+    def head_norms() -> HeadNorms:
+        query, key = norm("self_attn.q_norm", dim), norm("self_attn.k_norm", dim)
+        return HeadNorms(query, key, config.norm_eps)
 
     def joined(kind: str, outputs: dict[str, int], *inputs: int) -> Tensor:
-        parts: list[Tensor] = []
-        for name, size in outputs.items():
-            part = _need(weights, f"{prefix}{name}.{kind}", size, *inputs)
-            parts.append(interleave(part, dim) if name in ROTATED else part)
-        return torch.cat(parts)
+        parts = outputs.items()
+        return torch.cat(
+            [_need(weights, f"{prefix}{name}.{kind}", size, *inputs) for name, size in parts]
+        )
 
     def linear(inputs: int, outputs: dict[str, int]) -> Linear:
         """Projections of the same input, by name and size, as one."""
@@ -124,8 +116,7 @@ def _layer(config: DecoderConfig, weights: Weights, make: LinearMaker, index: in
     return Layer(
         attention_norm=norm("input_layernorm", hidden),
         qkv=linear(hidden, qkv),
-        query_norm=head_norm("self_attn.q_norm"),
-        key_norm=head_norm("self_attn.k_norm"),
+        head_norms=head_norms() if config.qk_norm else None,
         out=linear(queries, {"self_attn.o_proj": hidden}),
         mlp_norm=norm("post_attention_layernorm", hidden),
         gate_up=linear(hidden, {"mlp.gate_proj": wide, "mlp.up_proj": wide}),

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ramet.kernels import Backend
+from ramet.kernels import Backend, HeadNorms, Rotary
 from ramet.runtime.devices import CPU
 
 
@@ -48,6 +48,20 @@ class PagedAttention:
         return self.backend.attend(
             self.plan, layer, query, scale=scale, window=window, softcap=softcap
         )
+
+    def of_joined(
+        self,
+        layer: int,
+        joined: Tensor,
+        rotary: Rotary,
+        norms: HeadNorms | None,
+        *,
+        scale: float,
+        window: int | None = None,
+    ) -> Tensor:
+        """The same from queries, keys and values as one projection; see `Backend.write_joined`."""
+        query = self.backend.write_joined(self.plan, layer, joined, rotary, norms)
+        return self.backend.attend(self.plan, layer, query, scale=scale, window=window)
 
 
 class Model(Protocol):

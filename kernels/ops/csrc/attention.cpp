@@ -1,4 +1,4 @@
-// Paged attention over block tables, and the write of keys and values into them, on CPU.
+// Paged attention over block tables, on CPU.
 //
 // A unit of work is one key head of some items (queries of one sequence) that share a run of leading
 // keys. Its queries stay in place with their running maximum, sum and result (online softmax,
@@ -16,6 +16,7 @@
 #include <limits>
 #include <vector>
 
+#include "rows.h"
 #include "vector.h"
 
 namespace ramet {
@@ -344,39 +345,6 @@ void attend_all(const at::Tensor& query, const at::Tensor& cache, const at::Tens
   });
 }
 
-template <typename T>
-void write_all(const at::Tensor& key, const at::Tensor& value, const at::Tensor& slots,
-               at::Tensor& cache) {
-  const int64_t kv_heads = cache.size(1), stride = cache.size(2), dim = cache.size(3);
-  const int64_t* slot = slots.const_data_ptr<int64_t>();
-  const at::Tensor* parts[] = {&key, &value};
-  T* data = cache.mutable_data_ptr<T>();
-  for (int part = 0; part < 2; ++part) {
-    const T* from = parts[part]->const_data_ptr<T>();
-    const int64_t step = parts[part]->stride(0);
-    for (int64_t row = 0; row < slots.size(0); ++row) {
-      TORCH_CHECK(slot[row] + 1 < stride, "write: there is no slot ", slot[row]);
-      for (int64_t head = 0; slot[row] >= 0 && head < kv_heads; ++head)
-        std::memcpy(data + ((part * kv_heads + head) * stride + slot[row]) * dim,
-                    from + row * step + head * dim, dim * sizeof(T));
-    }
-  }
-}
-
-#define RAMET_BY_DTYPE(tensor, call)                                     \
-  switch ((tensor).scalar_type()) {                                      \
-    case at::kFloat: { using T = float; call; break; }                   \
-    case at::kBFloat16: { using T = c10::BFloat16; call; break; }        \
-    case at::kHalf: { using T = c10::Half; call; break; }                \
-    default: TORCH_CHECK(false, "keys and values must be float32, bfloat16 or float16"); \
-  }
-
-// Rows may lie apart, but each is whole: [n, heads, dim] with the last two dense.
-at::Tensor dense(const at::Tensor& rows) {
-  const bool whole = rows.stride(2) == 1 && rows.stride(1) == rows.size(2);
-  return whole ? rows : rows.contiguous();
-}
-
 at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Tensor& tables,
                   const at::Tensor& units, const at::Tensor& items, const at::Tensor& ancestors,
                   const at::Tensor& depths, int64_t block, double scale, int64_t window,
@@ -395,15 +363,6 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Te
   return out;
 }
 
-void write(const at::Tensor& key, const at::Tensor& value, const at::Tensor& slots,
-           at::Tensor cache) {
-  TORCH_CHECK(cache.is_contiguous() && key.scalar_type() == cache.scalar_type() &&
-                  value.scalar_type() == cache.scalar_type(),
-              "write: keys and values must be of the cache's type");
-  const at::Tensor keys = dense(key), values = dense(value);
-  RAMET_BY_DTYPE(cache, write_all<T>(keys, values, slots, cache))
-}
-
 }  // namespace
 
 TORCH_LIBRARY(ramet, library) {
@@ -411,7 +370,6 @@ TORCH_LIBRARY(ramet, library) {
       "attend(Tensor query, Tensor cache, Tensor tables, Tensor units, Tensor items, "
       "Tensor ancestors, Tensor depths, int block, float scale, int window, float softcap) -> Tensor",
       &attend);
-  library.def("write(Tensor key, Tensor value, Tensor slots, Tensor(a!) cache) -> ()", &write);
 }
 
 }  // namespace ramet

@@ -46,6 +46,15 @@ inline Floats load_some(const T* from, int count) {
 
 inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
 
+template <typename T>
+inline void store_some(T* to, Floats x, int count) {
+  if constexpr (std::is_same_v<T, float>) {
+    std::memcpy(to, &x, count * sizeof(float));
+  } else {
+    for (int i = 0; i < count; ++i) to[i] = static_cast<T>(x[i]);
+  }
+}
+
 inline float sum(Floats x) {
   float total = 0;
   for (int i = 0; i < kLanes; ++i) total += x[i];
