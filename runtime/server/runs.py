@@ -4,6 +4,7 @@ and told when the engine stalls.
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from ramet.limits import Limits
@@ -14,7 +15,8 @@ from ramet.runtime.result import Finished
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.errors import Refused
-from ramet.runtime.server.guard import guard_of
+from ramet.runtime.server.generation import Ask, Generator, Item
+from ramet.runtime.server.guard import check_params, check_type, guard_of, hold
 from ramet.runtime.server.turns import Turns
 from ramet.runtime.works import Works
 
@@ -27,6 +29,7 @@ class Runs:
         self._engine = engine
         self._config = config
         self._guard = guard_of(config, engine.engine.core.context)
+        self._generator = Generator(engine)
 
     async def follow(
         self,
@@ -75,7 +78,19 @@ class Runs:
                     return item
         raise AssertionError("a run ends with its result")
 
+    async def texts(self, tenant: Tenant, ask: Ask) -> AsyncGenerator[Item, None]:
+        """The items of an ask, in the tenant's scope; otherwise as `follow`."""
+        check_params(self._config, ask.params)
+        check_type(self._config, ask.type)
+        hold("n", ask.samples, self._config.n)
+        async with self.turns.turn(tenant):
+            items = self._generator.items(replace(ask, scope=tenant.scope))
+            async with aclosing(items):
+                async for each in items:
+                    yield each
+
     def end_all(self, error: Refused) -> None:
         """End whatever runs, and whatever waits for its turn, with that error."""
         self.turns.end_all(error)
         self._engine.give_up(error)
+        self._generator.give_up(error)
