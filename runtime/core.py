@@ -18,6 +18,7 @@ from ramet.errors import RametError
 from ramet.params import SamplingParams
 from ramet.runtime.batch import Batch
 from ramet.runtime.config import EngineConfig
+from ramet.runtime.devices import kv_dtype_of
 from ramet.runtime.errors import (
     Aborted,
     CapacityError,
@@ -26,9 +27,10 @@ from ramet.runtime.errors import (
     StepError,
 )
 from ramet.runtime.grammar import Grammar, GrammarCompiler
+from ramet.runtime.memory import blocks_for
 from ramet.runtime.models import Model
 from ramet.runtime.outputs import Outputs
-from ramet.runtime.runner import Runner, layout_of
+from ramet.runtime.runner import Runner
 from ramet.runtime.sampling import Healing, SamplingRow, Spellings
 from ramet.runtime.scheduler import Scheduler
 from ramet.runtime.sequence import Expansion, Generation, Scoring, Sequence, Task, TrieScoring
@@ -66,12 +68,13 @@ class EngineCore:
         self.model = model
         self.tokenizer = tokenizer
         self.context = min(shape.context, config.max_context or shape.context)
-        blocks = config.blocks(layout_of(shape, 0, config.block_size).block_bytes)
-        fingerprint = f"{shape.name}:{shape.dtype}:{config.block_size}".encode()
+        blocks = blocks_for(model, config)
+        kv_dtype = kv_dtype_of(config.kv_dtype, shape.dtype)
+        fingerprint = f"{shape.name}:{shape.dtype}:{kv_dtype}:{config.block_size}".encode()
         self.pool = BlockPool(
             blocks, config.block_size, fingerprint=fingerprint, sharing=config.sharing
         )
-        self.runner = Runner(model, blocks, config.block_size, config.models / "kernels")
+        self.runner = Runner(model, blocks, config.block_size, config.models / "kernels", kv_dtype)
         self.scheduler = Scheduler(
             self.pool,
             step_tokens=config.step_tokens,

@@ -111,7 +111,8 @@ class Outputs:
         try:
             if len(logits):
                 first = entry.end - len(logits) + 1
-                targets = torch.tensor(task.sequence.tokens[first : first + len(logits)])
+                after = task.sequence.tokens[first : first + len(logits)]
+                targets = torch.tensor(after, device=logits.device)
                 all = logits.log_softmax(-1)
                 logprobs = all.gather(1, targets[:, None])[:, 0]
                 task.accept(first, logprobs.tolist(), _tops(all, task.top))

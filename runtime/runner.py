@@ -3,6 +3,8 @@
 The only file that knows both block tables and tensors. Nothing here outlives a step but the cache.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ramet.cache import Copy
 from ramet.kernels import KVCache, KVLayout, Step, Tree, backend_for
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.models import Model, ModelShape, PagedAttention
@@ -18,33 +21,74 @@ from ramet.runtime.models import Model, ModelShape, PagedAttention
 Ints = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a forward pass gets besides attention."""
+
+    tokens: Ints  # [T]
+    positions: Ints  # [T]
+    rows: Ints  # [R] whose logits are wanted
+
+
 class Runner:
     """Runs batches of one model over one key/value cache."""
 
     def __init__(
-        self, model: Model, num_blocks: int, block_size: int, kernels: Path | None = None
+        self,
+        model: Model,
+        num_blocks: int,
+        block_size: int,
+        kernels: Path | None = None,
+        kv_dtype: torch.dtype | None = None,
     ) -> None:
-        """`kernels` is where compiled ones are kept; None: in the user's cache folder."""
+        """Take memory for the blocks.
+
+        Args:
+            kernels: where compiled ones are kept; None: in the user's cache folder.
+            kv_dtype: of keys and values; None: the model's own.
+        """
         self.model = model
-        self.layout = layout_of(model.shape, num_blocks, block_size)
+        self.layout = layout_of(model.shape, num_blocks, block_size, kv_dtype)
         self.backend = backend_for(KVCache(self.layout), kernels)
 
     def run(self, batch: Batch) -> Tensor:
         """Logits `[R, vocab]` float32: each entry's `outputs` last tokens, in batch order."""
         if not batch.tokens:
-            return torch.empty(0, self.model.shape.vocab)
-        self.backend.copy_blocks(batch.copies)
+            return torch.empty(0, self.model.shape.vocab, device=self.layout.device)
         entries = [entry for entry in batch.entries if entry.count]
         tokens, places, rows = _inputs(entries)
         step = _step(entries, places, self.layout.block_size)
+        return self.forward(Inputs(tokens, _positions(places, step), rows), step, batch.copies)
+
+    def forward(self, inputs: Inputs, step: Step, copies: Sequence[Copy] = ()) -> Tensor:
+        """Logits `[R, vocab]` float32, after copying blocks. On a GPU nobody waits for them.
+
+        That GPU is the thread's current one from now on: kernels are launched on that.
+        """
+        if self.layout.device.type == "cuda":
+            torch.cuda.set_device(self.layout.device)
+        self.backend.copy_blocks(copies)
         attention = PagedAttention(self.backend, self.backend.plan(step))
-        positions = torch.from_numpy(_positions(places, step))
-        return self.model.forward(
-            torch.from_numpy(tokens), positions, attention, torch.from_numpy(rows)
+        tokens, positions, rows = on_device(
+            (inputs.tokens, inputs.positions, inputs.rows), self.layout.device
         )
+        return self.model.forward(tokens, positions, attention, rows)
 
 
-def layout_of(shape: ModelShape, num_blocks: int, block_size: int) -> KVLayout:
+def on_device(arrays: Sequence[Ints], device: torch.device) -> Sequence[Tensor]:
+    """The arrays as tensors: on CPU themselves, to a GPU in one copy that nobody waits for.
+
+    The copy is out of page-locked memory, which torch does not hand out again before it is done.
+    """
+    if device.type == "cpu":
+        return [torch.from_numpy(array) for array in arrays]
+    packed = torch.from_numpy(np.concatenate(arrays)).pin_memory()
+    return packed.to(device, non_blocking=True).split([len(array) for array in arrays])
+
+
+def layout_of(
+    shape: ModelShape, num_blocks: int, block_size: int, kv_dtype: torch.dtype | None = None
+) -> KVLayout:
     """The cache layout of a model with that many blocks."""
     return KVLayout(
         layers=shape.layers,
@@ -52,7 +96,8 @@ def layout_of(shape: ModelShape, num_blocks: int, block_size: int) -> KVLayout:
         head_dim=shape.head_dim,
         num_blocks=num_blocks,
         block_size=block_size,
-        dtype=shape.dtype,
+        dtype=kv_dtype or shape.dtype,
+        device=shape.device,
     )
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramet.kernels import Rotary
+from ramet.runtime.devices import CPU
 from ramet.runtime.models.config import Rope
 
 
@@ -19,12 +20,13 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 class RotaryEmbedding:
     """The angles that pairs of a head's dimensions are rotated by; they grow with the position."""
 
-    def __init__(self, rope: Rope, head_dim: int, context: int) -> None:
-        self._frequencies, self._scale = frequencies(rope, head_dim, context)
+    def __init__(self, rope: Rope, head_dim: int, context: int, device: torch.device = CPU) -> None:
+        plain, self._scale = frequencies(rope, head_dim, context)
+        self._frequencies = plain.to(device)
 
     def angles(self, positions: Tensor) -> Rotary:
         """Of positions `[T]`."""
-        angle = positions.float()[:, None] * self._frequencies
+        angle = positions.float().unsqueeze(1) * self._frequencies
         cos, sin = angle.cos(), angle.sin()
         return (
             Rotary(cos, sin) if self._scale == 1 else Rotary(cos * self._scale, sin * self._scale)

@@ -56,7 +56,7 @@ class LlamaDecoder:
         self._head = make(
             self._embedding if config.tied else _need(weights, "lm_head.weight", *size)
         )
-        self._rotary = RotaryEmbedding(config.rope, config.head_dim, config.context)
+        self._rotary = RotaryEmbedding(config.rope, config.head_dim, config.context, shape.device)
         self._scale = config.head_dim**-0.5
 
     @torch.inference_mode()
