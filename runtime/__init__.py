@@ -12,16 +12,28 @@ if TYPE_CHECKING:
     from ramet.runtime.config import EngineConfig
     from ramet.runtime.engine import Engine, Stream
     from ramet.runtime.errors import EngineError
-    from ramet.runtime.events import Event, TextDelta, ValueBound
+    from ramet.runtime.events import (
+        BranchKept,
+        BranchOpened,
+        BranchReleased,
+        Event,
+        NodeStarted,
+        TextDelta,
+        ValueBound,
+    )
     from ramet.runtime.result import Finished
 
 __all__ = [
     "AsyncEngine",
+    "BranchKept",
+    "BranchOpened",
+    "BranchReleased",
     "Engine",
     "EngineConfig",
     "EngineError",
     "Event",
     "Finished",
+    "NodeStarted",
     "Stream",
     "TextDelta",
     "ValueBound",
@@ -29,11 +41,15 @@ __all__ = [
 
 _HOMES = {
     "AsyncEngine": "async_engine",
+    "BranchKept": "events",
+    "BranchOpened": "events",
+    "BranchReleased": "events",
     "Engine": "engine",
     "EngineConfig": "config",
     "EngineError": "errors",
     "Event": "events",
     "Finished": "result",
+    "NodeStarted": "events",
     "Stream": "engine",
     "TextDelta": "events",
     "ValueBound": "events",

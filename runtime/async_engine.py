@@ -6,6 +6,7 @@ their own loop; a coroutine that is cancelled takes its program with it.
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from contextvars import Token, copy_context
@@ -54,11 +55,21 @@ class _Job:
         self.over = False
         self.events: asyncio.Queue[Event | Finished | Exception] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self._sent: deque[Event | Finished | Exception] = deque()
+        self._called = False  # the loop is going to take what was sent
 
     def send(self, item: Event | Finished | Exception) -> None:
-        """From the engine's thread; a loop that is gone has nobody to tell."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self.events.put_nowait, item)
+        """From any thread; a loop that is gone has nobody to tell."""
+        self._sent.append(item)
+        if not self._called:
+            self._called = True
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._called = False
+        while self._sent:
+            self.events.put_nowait(self._sent.popleft())
 
     def end(self, outcome: Finished | Exception) -> None:
         if not self.over:

@@ -24,6 +24,7 @@ from ramet.nodes import (
     Root,
     Sample,
     Step,
+    kind_of,
 )
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.context import (
@@ -38,7 +39,7 @@ from ramet.runtime.context import (
 )
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import GenerationError
-from ramet.runtime.events import Event, TextDelta, ValueBound
+from ramet.runtime.events import BranchOpened, Event, NodeStarted, TextDelta, ValueBound
 from ramet.runtime.grammar import Grammar
 from ramet.runtime.sampling import Healing, SamplingRow, sample_key
 from ramet.runtime.sequence import (
@@ -175,6 +176,8 @@ class Interpreter:
 
     def start(self, context: Context) -> None:
         """The state begins to run its nodes."""
+        if context is not self.root:
+            self.tell(BranchOpened(context.path))
         context.process = self._process(context)
         self._ready.append(context)
 
@@ -230,7 +233,7 @@ class Interpreter:
         self._infos[id] = info
         context.values[name] = value
         context.infos[name] = info
-        self._emit(ValueBound(id, name, context.path, value))
+        self.tell(ValueBound(id, name, context.path, value, info))
         for reader in self._readers.pop(id, []):
             self.wake(reader)
 
@@ -305,8 +308,13 @@ class Interpreter:
         """Draw on that sequence, for sample number `sample` of the node; who listens is `told` the
         text as it comes."""
 
+        told_tokens = len(sequence.tokens)
+
         def tell(text: str) -> None:
-            self.tell_text(context, id, node, text, sample)
+            nonlocal told_tokens
+            tokens = tuple(sequence.tokens[told_tokens:])
+            told_tokens += len(tokens)
+            self.tell(TextDelta(id, node.name, context.path, text, sample, tokens))
 
         return self.core.generate(
             sequence,
@@ -324,11 +332,16 @@ class Interpreter:
         """Whether anybody is told of events."""
         return self._on_event is not None
 
+    def tell(self, event: Event) -> None:
+        """Whoever listens is told."""
+        if self._on_event is not None:
+            self._on_event(event)
+
     def tell_text(
         self, context: Context, id: int, node: Gen | Sample, text: str, sample: int
     ) -> None:
         """Sample number `sample` of the node released that text."""
-        self._emit(TextDelta(id, node.name, context.path, text, sample))
+        self.tell(TextDelta(id, node.name, context.path, text, sample))
 
     def score(self, context: Context, sequence: EngineSequence, start: int) -> Scoring:
         """Score that sequence's tokens from `start` on."""
@@ -407,6 +420,9 @@ class Interpreter:
             while context.queue:
                 id, node = context.queue[0]
                 context.steps += isinstance(node, COUNTED)
+                if self.listening:
+                    name = node.name if isinstance(node, Binding) else None
+                    self.tell(NodeStarted(id, kind_of(node), name, context.path))
                 yield from self._steps[type(node)](self, context, id, node)
                 context.queue.popleft()
             yield ForNodes()
@@ -423,10 +439,6 @@ class Interpreter:
         if part.attribute is not None:
             return str(getattr(self._infos[part.node], part.attribute))
         return str(self._infos[part.node].text)
-
-    def _emit(self, event: Event) -> None:
-        if self._on_event is not None:
-            self._on_event(event)
 
     def _ended(self, context: Context, task: Task) -> None:
         """The engine says that a task is over."""

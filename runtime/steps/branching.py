@@ -2,6 +2,7 @@
 
 from ramet.nodes import Branch, Call, Fork, Keep
 from ramet.runtime.context import Context, ForRest, Process
+from ramet.runtime.events import BranchKept, BranchReleased
 from ramet.runtime.interpreter import Interpreter
 
 
@@ -32,7 +33,9 @@ def keep(run: Interpreter, context: Context, id: int, node: Keep) -> Process:
     for sibling in list(kept.family.values()):
         if sibling is not kept:
             run.end(sibling)
+            run.tell(BranchReleased(sibling.path))
     if context.sequence is not None:
         run.close_sequence(context, context.sequence)
     context.become(kept)
+    run.tell(BranchKept(kept.path))
     run.leave(kept)
