@@ -85,8 +85,12 @@ def backend_for(cache: KVCache, folder: Path | None = None) -> Backend:
         ValueError: no backend serves that device.
     """
     device: torch.device = cache.layout.device
+    if device.type == "cuda":
+        from ramet.kernels.gpu.backend import GpuBackend
+
+        return GpuBackend(cache)
     if device.type != "cpu":
-        raise ValueError(f"no attention backend for device {device}; use device='cpu'")
+        raise ValueError(f"no attention backend for device {device}; use device='cpu' or 'cuda'")
     if extension.loaded(folder):
         from ramet.kernels.compiled import CompiledBackend
 

@@ -1,0 +1,152 @@
+"""The GPU backend: plans a step on the host, then launches Triton kernels over it.
+
+Knows which kernel follows which; what they compute stands in their own files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import triton
+from torch import Tensor
+
+from ramet.kernels.gpu.attention import attend
+from ramet.kernels.gpu.copies import COPY_FIELDS, copy_blocks
+from ramet.kernels.gpu.merge import merge
+from ramet.kernels.gpu.plan import Cut, Plan, Reader, Room
+from ramet.kernels.gpu.runs import Runs, Tuning, runs_of
+from ramet.kernels.gpu.sheet import Sheet
+from ramet.kernels.gpu.write import write
+from ramet.kernels.layout import KVCache, Step
+from ramet.kernels.rotary import HeadNorms, Rotary, apart
+
+_PROGRAMS_OF_A_PROCESSOR = 4  # not yet measured on a GPU
+
+
+class GpuBackend:
+    """Paged attention in Triton; float32, bfloat16 or float16, sums in float32.
+
+    The cache may have another dtype than the queries, float8_e4m3fn among them. On CPU tensors it
+    runs in triton's interpreter, for tests.
+    """
+
+    def __init__(self, cache: KVCache, tuning: Tuning | None = None) -> None:
+        """
+        Raises:
+            ValueError: the cache lies on the CPU and triton does not interpret.
+        """
+        if cache.layout.device.type == "cpu" and not triton.knobs.runtime.interpret:
+            raise ValueError("triton on the CPU needs TRITON_INTERPRET=1 before it is imported")
+        self.cache = cache
+        self.tuning = tuning if tuning is not None else tuning_for(cache.layout.device)
+        self._readers: dict[Reader, None] = {}  # that layers have been, in order
+
+    def plan(self, step: Step, room: Room | None = None) -> Plan:
+        """Work out what every layer repeats, and start its copy to the device.
+
+        Args:
+            room: how large the plan is made, where other steps are to be filled in (see `refill`);
+                None: as large as the step.
+
+        Raises:
+            ValueError: the step does not fit the room.
+        """
+        return self._plan(step, tuple(self._readers), room)
+
+    def refill(self, plan: Plan, step: Step) -> None:
+        """Make a plan one of another step, with the same tensors and the same launches.
+
+        What a replayed CUDA graph reads. Of the results, rows after the step's own are undefined.
+
+        Raises:
+            ValueError: the step does not fit, or the plan does not know all the layers yet: it was
+                made before one step was run. The plan is as it was.
+        """
+        if set(plan.cuts) != set(plan.readers):
+            raise ValueError("a plan can be refilled if it was made after one step was run")
+        plan.fill(step, self._cut(step, plan.readers, plan.room))
+
+    def write(self, plan: Plan, layer: int, key: Tensor, value: Tensor) -> None:
+        write(self.cache.data[layer], plan.slots, key, value)
+
+    def write_joined(
+        self,
+        plan: Plan,
+        layer: int,
+        joined: Tensor,
+        rotary: Rotary,
+        norms: HeadNorms | None = None,
+    ) -> Tensor:
+        layout = self.cache.layout
+        query, key, value = apart(joined, layout.kv_heads, layout.head_dim, rotary, norms)
+        self.write(plan, layer, key, value)
+        return query
+
+    def attend(
+        self,
+        plan: Plan,
+        layer: int,
+        query: Tensor,
+        *,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:
+        cut = self._read(plan, Reader(window, query.shape[1] // self.cache.layout.kv_heads))
+        out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+        attend(
+            out,
+            cut.partial,
+            cut.sums,
+            query,
+            self.cache.data[layer],
+            cut.work,
+            block=self.cache.layout.block_size,
+            scale=scale,
+            window=window,
+            softcap=softcap,
+        )
+        merge(out, cut.partial, cut.sums, cut.work.counts[1:], cut.merged, cut.starts)
+        return out
+
+    def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
+        if not copies:
+            return
+        sheet = Sheet([len(copies) * COPY_FIELDS], self.cache.layout.device)
+        sheet.fill([np.array(copies, np.int64)])
+        listed = sheet.part(0, len(copies), COPY_FIELDS)
+        copy_blocks(self.cache.data, listed, self.cache.layout.block_size)
+
+    def _read(self, plan: Plan, reader: Reader) -> Cut:
+        """A reader that comes for the first time is planned for now, and from then on in time."""
+        if reader not in plan.cuts:
+            self._readers[reader] = None
+            plan.cuts[reader] = self._plan(plan.step, (reader,), None).cuts[reader]
+        return plan.cuts[reader]
+
+    def _plan(self, step: Step, readers: tuple[Reader, ...], room: Room | None) -> Plan:
+        runs = self._cut(step, readers, room)
+        plan = Plan(step, room or Room.of(step, runs), self.cache.layout, readers)
+        plan.fill(step, runs)
+        return plan
+
+    def _cut(
+        self, step: Step, readers: tuple[Reader, ...], room: Room | None
+    ) -> dict[Reader, Runs]:
+        layout, tuning, runs = self.cache.layout, self.tuning, {}
+        for reader in readers:
+            if room is not None:
+                tuning = replace(tuning, most_lanes=room.widest * reader.groups)
+            runs[reader] = runs_of(
+                step, layout.block_size, layout.kv_heads, reader.groups, reader.window, tuning
+            )
+        return runs
+
+
+def tuning_for(device: torch.device) -> Tuning:
+    """As many programs as a GPU's processors run at once; no splitting in the interpreter."""
+    if device.type != "cuda":
+        return Tuning()
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+    return Tuning(programs=_PROGRAMS_OF_A_PROCESSOR * processors)
