@@ -15,10 +15,10 @@ from ramet.runtime.cli.exits import WRONG, failure
 from ramet.runtime.cli.jobs import Job
 from ramet.runtime.cli.live import Live
 from ramet.runtime.cli.python_files import placed
-from ramet.runtime.cli.reports import report
 from ramet.runtime.cli.results import show, show_stats
 from ramet.runtime.cli.terminal import as_json, err, out, print_json
 from ramet.runtime.engine import Engine, bound_arguments
+from ramet.runtime.report_json import report
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
 

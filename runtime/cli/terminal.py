@@ -4,14 +4,11 @@ Colours only on a terminal, and none where NO_COLOR is set; rich sees to both.
 """
 
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 
-from ramet import spelling
+from ramet.runtime.jsonable import plain
 
 
 def out() -> Console:
@@ -38,26 +35,3 @@ def as_json(value: object, indent: int | None = None) -> str:
     except UnicodeEncodeError:
         return json.dumps(data, indent=indent)
     return text
-
-
-def plain(value: object) -> Any:
-    """The value in the terms of JSON: tuples as lists, null for what is no finite number."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case str() | int() | None:
-            return value
-        case Mapping():
-            return {str(key): plain(item) for key, item in value.items()}
-        case Sequence():
-            return [plain(item) for item in value]
-        case _:
-            return _instance(value)
-
-
-def _instance(value: object) -> Any:
-    """What JSON makes of an instance of a class, or else how it spells itself."""
-    try:
-        return spelling.plain(value)
-    except ValueError:
-        return str(value)

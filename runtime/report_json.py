@@ -13,6 +13,7 @@ def report(finished: Finished) -> dict[str, Any]:
     return {
         "program": finished.graph.name,
         "value": finished.value,
+        "text": root.text,
         "variables": dict(root.variables),
         "details": {name: detail(info) for name, info in root.infos.items()},
         "branches": [*map(_state, root.branches)],
@@ -44,6 +45,7 @@ def detail(info: Info) -> Any:
 def _state(state: FinishedState) -> dict[str, Any]:
     return {
         "path": state.path,
+        "text": state.text,
         "variables": dict(state.variables),
         "details": {name: detail(info) for name, info in state.infos.items()},
         "branches": [*map(_state, state.branches)],
