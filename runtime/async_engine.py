@@ -275,6 +275,13 @@ class AsyncEngine:
                 raise EngineClosed("the engine is closed")
             self._call(lambda: call(self._engine.core))
 
+    async def ask(self, question: Callable[[EngineCore], T]) -> T:
+        """The answer to a question that is put to the core on its thread, between two steps.
+
+        Raises what the question raises, and `EngineClosed`.
+        """
+        return await self._ask(lambda: question(self._engine.core))
+
     async def _outcome(self, job: _Job) -> Finished | Exception:
         self._submit(job, events=False)
         try:
