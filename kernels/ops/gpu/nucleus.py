@@ -22,7 +22,7 @@ def keep(logits: Tensor, peaks: Tensor, top_k: Tensor, top_p: Tensor, below: Ten
     alone.
 
     Args:
-        peaks: [R] float32, the largest of each row.
+        peaks: [R] float32, the largest of each row; one where it is not finite is left alone.
         top_k: [R] int32; 0 keeps all.
         top_p: [R] float32; 1 keeps all.
         below: [R] float32, log(min_p); -inf keeps all.
@@ -86,6 +86,8 @@ def _keep(
     row = tl.program_id(0).to(tl.int64)
     line = logits + row * stride
     peak, k, p = tl.load(peaks + row), tl.load(top_k + row), tl.load(top_p + row)
+    if not (tl.abs(peak) < float("inf")):
+        return
     floor = peak + tl.load(below + row)
 
     least = tl.zeros([], tl.uint32)  # key of a logit

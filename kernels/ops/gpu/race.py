@@ -22,7 +22,7 @@ def race(
     tokens of the group that won, each with the noise of its place (`exponentials`: groups first).
 
     Args:
-        peaks: [R] float32, the largest of each row. Where it is not finite, the token is some one.
+        peaks: [R] float32, the largest of each row; one where it is not finite keeps its token.
         places: [R, 4] int64, see `exponentials`.
         temperatures: [R] float32; a row with 0 is greedy and keeps the token it has.
     """
@@ -64,10 +64,10 @@ def _race(
     GROUP: tl.constexpr,
 ) -> None:
     row = tl.program_id(0).to(tl.int64)
-    if tl.load(temperatures + row) > 0:
+    peak = tl.load(peaks + row)
+    if (tl.load(temperatures + row) > 0) & (tl.abs(peak) < float("inf")):
         line = logits + row * stride
         clock = clocks + row * (COUNT + GROUP)
-        peak = tl.load(peaks + row)
         lanes = tl.arange(0, GROUP)
         best = tl.full([GROUPS], -1.0, tl.float32)
         place = tl.zeros([GROUPS], tl.int32)
@@ -81,10 +81,9 @@ def _race(
             best = tl.where(found, speed, best)
             place = tl.where(found, group, place)
         winner = tl.min(tl.where(best == tl.max(best), place, _NOWHERE))
-        winner = tl.minimum(winner, COUNT - 1)
 
         at = winner * GROUP + lanes
         x = tl.load(line + at, mask=at < SIZE, other=-float("inf"))
         speed = tl.div_rn(tl.exp(x - peak), tl.load(clock + COUNT + lanes))
         won = tl.min(tl.where(speed == tl.max(speed), at, _NOWHERE))
-        tl.store(tokens + row, tl.minimum(won, SIZE - 1))
+        tl.store(tokens + row, won)
