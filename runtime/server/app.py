@@ -15,7 +15,9 @@ from ramet.runtime.server.auth import Keys
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.context import Server
 from ramet.runtime.server.health import Health
+from ramet.runtime.server.metrics import Metrics
 from ramet.runtime.server.middleware import BodyLimit, Boundary, KeyCheck
+from ramet.runtime.server.openai.prompts import Prompts
 from ramet.runtime.server.routes import ROUTERS
 from ramet.runtime.server.runs import Runs
 
@@ -23,7 +25,14 @@ from ramet.runtime.server.runs import Runs
 def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
     """The application. The engine stays the caller's, who closes it."""
     runs = Runs(engine, config)
-    server = Server(engine, config, runs, Health(engine, runs, config))
+    server = Server(
+        engine,
+        config,
+        runs,
+        Health(engine, runs, config),
+        Metrics(runs.turns),
+        Prompts(engine.engine.tokenizer),
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:

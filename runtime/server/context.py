@@ -10,6 +10,8 @@ from ramet.runtime.async_engine import AsyncEngine
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.health import Health
+from ramet.runtime.server.metrics import Metrics
+from ramet.runtime.server.openai.prompts import Prompts
 from ramet.runtime.server.runs import Runs
 
 log = logging.getLogger("ramet.server")
@@ -23,6 +25,18 @@ class Server:
     config: ServerConfig
     runs: Runs
     health: Health
+    metrics: Metrics
+    prompts: Prompts
+
+    @property
+    def most_bytes(self) -> int:
+        """Of one text; a longer one is not even made into tokens."""
+        return self.config.prompt_bytes_per_token * self.engine.engine.core.context
+
+    def room(self, tokens: int) -> int:
+        """How many tokens can follow a prompt of so many; 0 or less: none."""
+        core = self.engine.engine.core
+        return min(core.context, (core.pool.num_blocks - 1) * core.pool.block_size) - tokens
 
 
 def server(request: Request) -> Server:

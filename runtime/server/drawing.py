@@ -94,15 +94,17 @@ class Drawing:
         ask, first = self._ask, self._opened[0]
         self._grammar = None if compilation is None else compilation.start()
         draw = partial(self._attempt, self._draw)
-        if ask.score_from is not None and ask.score_from < len(first.tokens):
-            start = max(1, ask.score_from)
+        if ask.score_from is not None and max(1, ask.score_from) >= len(first.tokens):
+            self._tell(Scored(len(first.tokens), [], []))
+        elif ask.score_from is not None:
             self._core.score(
                 first,
-                min(start, len(first.tokens)),
+                max(1, ask.score_from),
                 on_done=lambda task: self._scored(task, draw),
                 top=ask.params.logprobs or 0,
             )
-        elif ask.samples == 0:
+            return
+        if ask.samples == 0:
             self._core.score(
                 first, len(first.tokens), on_done=lambda task: self._computed(task, draw)
             )

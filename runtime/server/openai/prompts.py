@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.errors import PromptError
+from ramet.runtime.server.guard import check_text
 from ramet.runtime.server.openai.requests import CompletionRequest, Message
 from ramet.runtime.tokenizer import Piece, Tokenizer
 
@@ -31,15 +32,21 @@ class Prompts:
         self.tokenizer = tokenizer
         self._chat = ChatFormat(tokenizer)
 
-    async def of_completion(self, request: CompletionRequest) -> list[Prompt]:
-        """The prompts of a request, one or several. Raises `PromptError`."""
+    async def of_completion(self, request: CompletionRequest, most: int) -> list[Prompt]:
+        """The prompts of a request, one or several, of at most so many bytes each.
+
+        Raises `PromptError`, or `Refused` for one that is longer.
+        """
         given = request.prompt
         several = isinstance(given, list) and not (given and isinstance(given[0], int))
         each = given if isinstance(given, list) and several else [given]
         special = request.parse_special is not False
-        return [await self._one(prompt, special) for prompt in each]
+        return [await self.one(prompt, most, special) for prompt in each]
 
-    async def _one(self, given: object, special: bool) -> Prompt:
+    async def one(self, given: object, most: int, special: bool = True) -> Prompt:
+        """A text of at most so many bytes, or tokens. Control tokens that the text spells are read
+        as such if they are `special`. Raises as `of_completion`."""
+        check_text([given], most)
         if isinstance(given, str):
             encode = self.whole if special else self.plain
             return Prompt(await _aside(len(given), lambda: encode(given)), given)

@@ -1,7 +1,7 @@
 """Requests as what the engine is asked: sampling settings, and what the whole text has to be."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ramet.errors import ParameterError
@@ -34,11 +34,8 @@ _OURS = {  # by the names of `SamplingParams`
 }
 _THEIRS = {**_OURS, "json": "response_format"}
 
-Room = Callable[[int], int]
-"""How many tokens can follow a prompt of so many."""
 
-
-def completion_ask(request: CompletionRequest, tokens: list[int], room: Room) -> Ask:
+def completion_ask(request: CompletionRequest, tokens: list[int]) -> Ask:
     """What is wanted of one prompt of a completion."""
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     n = request.n or 1
@@ -62,8 +59,8 @@ def completion_ask(request: CompletionRequest, tokens: list[int], room: Room) ->
     )
 
 
-def chat_ask(request: ChatRequest, tokens: list[int], room: Room) -> Ask:
-    """What is wanted of a conversation."""
+def chat_ask(request: ChatRequest, tokens: list[int], room: int) -> Ask:
+    """What is wanted of a conversation that leaves room for so many tokens."""
     given = request.max_completion_tokens
     if given is not None and request.max_tokens not in (None, given):
         raise Refused(400, "max_tokens and max_completion_tokens differ", param="max_tokens")
@@ -71,7 +68,7 @@ def chat_ask(request: ChatRequest, tokens: list[int], room: Room) -> Ask:
     if limit == 0:
         raise Refused(400, "max_tokens must be over 0", param="max_tokens")
     if limit is None:
-        limit = max(1, min(MAX_TOKENS, room(len(tokens))), request.min_tokens or 0)
+        limit = max(1, min(MAX_TOKENS, room), request.min_tokens or 0)
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
     return Ask(
         tokens=tokens,
