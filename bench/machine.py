@@ -37,9 +37,10 @@ def seconds(call: Callable[[], object], repeats: int) -> list[float]:
     return times
 
 
-def write(path: Path, name: str, rows: list[dict[str, object]]) -> None:
+def write(path: Path, name: str, rows: list[dict[str, object]], **more: object) -> None:
+    """A record of what, where and with what, and `more` that is known of all rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"benchmark": name, "machine": machine(), "rows": rows}
+    record = {"benchmark": name, "machine": machine(), **more, "rows": rows}
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 

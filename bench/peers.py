@@ -1,124 +1,242 @@
-"""One stream against llama.cpp on the same GGUF file, in turns.
+"""ramet beside its peers: the same workloads, on the same machine, in turns, in one call.
 
-    python bench/peers.py [--json bench/results/peers.json] [--environments DIR]
+    python bench/peers/environments.py          # once: makes what the peers run in
+    python bench/peers.py [--json bench/results/peers.json] [--environments FOLDER]
+                          [--only plain,tree] [--peers vllm,llama.cpp] [--quick]
 
-llama.cpp (through `llama-cpp-python`) runs the file as it is, in Q4_1, in an environment of its own
-that is made the first time, which compiles it for this machine and takes minutes; ramet runs the
-same weights in float32 and in int8. Each draws the same number of tokens greedily behind the same
-prompt, in a process that lives on; the medians of alternating runs are compared.
+SmolLM2-135M: ramet in float32 and int8, transformers (`generate` and its continuous batching),
+llama.cpp on the file as it is, in Q4_1, and vLLM's CPU build in bfloat16 and float32. One peer is
+loaded at a time, in an environment and a process of its own; ours and it run by turns, the other
+idle, with equally many threads. Every run begins with nothing cached. Speeds are medians; a ratio
+is of medians of runs that were neighbours in time, against the better of a peer's precisions.
+`bench/peers/workloads.py` says what is done; where a peer would take minutes it does a part, and
+its time is scaled up. A workload that a peer does not offer is told, with why.
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from statistics import median
+from typing import Any
 
 import torch
-from machine import median, seconds, write
+from machine import write
 from rich.console import Console
+from rich.table import Table
 
-from ramet.params import SamplingParams
-from ramet.runtime import EngineConfig
-from ramet.runtime.core import EngineCore
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+from environments import FOLDER, ready
+from ours import Ours
+from worker import PEERS, NotMeasured, Peer, Worker
+from workloads import Workload, workloads
+
 from ramet.runtime.embedded import embedded_file
-from ramet.runtime.models import Model, load_model
-from ramet.runtime.tokenizer import Piece, Tokenizer
+from ramet.runtime.tokenizer import Piece
 
-LLAMA_CPP = "llama-cpp-python==0.3.36"
-PROMPT = "Write about the rivers of the world, one after the other, and what lives in them: "
-TOKENS, TURNS, TARGET = 128, 7, 1.0
+DTYPES = ("float32", "int8")
+LONG = 20.0  # seconds of a peer's run: one that takes longer is not repeated
 
 
-class LlamaCpp:
-    """A worker process in an environment of its own."""
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Ours and one peer on one workload."""
 
-    def __init__(self, environments: Path) -> None:
-        python = environments / "llama-cpp" / "bin" / "python"
-        if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
-            native = os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
-            subprocess.run(
-                [python, "-m", "pip", "install", "-q", LLAMA_CPP], check=True, env=native
-            )
-        worker = Path(__file__).parent / "peers" / "llama_cpp_worker.py"
-        model, threads = embedded_file("smollm2-135m"), str(torch.get_num_threads())
-        self._process = subprocess.Popen(
-            [python, worker, model, threads],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    peer: list[float]  # seconds of the whole work
+    ours: dict[str, list[float]]  # by dtype
+    scale: float  # what the peer's seconds were multiplied by
+    equal: str  # of its texts, how many ours in float32 wrote too
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def run(self, prompt: list[int]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"prompt": prompt, "tokens": TOKENS}) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        assert len(answer["tokens"]) == TOKENS
-        return answer
+    def ratio(self, dtype: str) -> float:
+        return median(self.peer) / median(self.ours[dtype])
 
 
-def ours(model: Model, tokenizer: Tokenizer, prompt: list[int]) -> None:
-    """A fresh engine core: nothing is cached from before."""
-    core = EngineCore(model, tokenizer, EngineConfig(num_blocks=64))
-    params = SamplingParams(max_tokens=TOKENS, ignore_eos=True)
-    task = core.generate(core.open(prompt), params, key=0, on_done=lambda task: None)
-    while core.busy:
-        core.step()
-    assert len(task.drawn) == TOKENS
+@dataclass(slots=True)
+class Row:
+    """One workload beside all peers."""
+
+    work: Workload
+    turns: dict[str, Turns] = field(default_factory=dict)  # by the peer's name
+    missing: dict[str, str] = field(default_factory=dict)  # why there are none
+
+    def speeds(self) -> dict[str, float]:
+        """Units a second."""
+        found: dict[str, float] = {}
+        for dtype in DTYPES:
+            times = [t for each in self.turns.values() for t in each.ours[dtype]]
+            if times:
+                found[dtype] = round(self.work.count / median(times), 2)
+        for name, each in self.turns.items():
+            found[name] = round(self.work.count / median(each.peer), 2)
+        return found
+
+    def ratios(self) -> dict[str, dict[str, float]]:
+        """Ours to the better one of a family, and what it has to be."""
+        found: dict[str, dict[str, float]] = {}
+        families = {
+            peer.family: [p.name for p in PEERS if p.family == peer.family] for peer in PEERS
+        }
+        for family, names in families.items():
+            measured = [self.turns[name] for name in names if name in self.turns]
+            for dtype in DTYPES if measured else ():
+                key = f"{dtype}/{family}"
+                found[key] = {"ratio": round(min(each.ratio(dtype) for each in measured), 2)}
+                if key in self.work.targets:
+                    found[key]["target"] = self.work.targets[key]
+        return found
+
+    def record(self) -> dict[str, object]:
+        return {
+            "workload": self.work.name,
+            "title": self.work.title,
+            "unit": self.work.unit,
+            "count": self.work.count,
+            "per_s": self.speeds(),
+            "ratios": self.ratios(),
+            "missing": self.missing,
+            "scaled": {name: each.scale for name, each in self.turns.items() if each.scale != 1},
+            "equal_texts": {name: each.equal for name, each in self.turns.items()},
+            "seconds": {
+                name: {"peer": _rounded(each.peer)}
+                | {dtype: _rounded(times) for dtype, times in each.ours.items()}
+                for name, each in self.turns.items()
+            },
+        }
+
+
+class Bench:
+    """Ours, loaded once, and the workloads."""
+
+    def __init__(self, only: set[str] | None, quick: bool) -> None:
+        self.ours = {dtype: Ours(dtype) for dtype in DTYPES}
+        self._quick = quick
+        self._small = {work.name: work for work in workloads(self._encode, quick=True)}
+        works = list(self._small.values()) if quick else workloads(self._encode)
+        self.rows = [Row(work) for work in works if only is None or work.name in only]
+
+    @property
+    def directory(self) -> Path:
+        return self.ours["float32"].directory
+
+    def beside(self, peer: Peer, worker: Worker, tell: Callable[[str], None]) -> None:
+        for row in self.rows:
+            try:
+                row.turns[peer.name] = self._turns(peer, worker, row.work)
+                tell(f"{peer.name}, {row.work.name}: {told(row, peer)}")
+            except NotMeasured as lack:
+                row.missing[peer.name] = str(lack)
+                tell(f"{peer.name}, {row.work.name}: {lack}")
+
+    def _turns(self, peer: Peer, worker: Worker, work: Workload) -> Turns:
+        asked = work
+        if peer.family in work.slow and not self._quick:
+            asked = work.part(work.slow[peer.family])
+        scale = len(work.requests) / len(asked.requests)
+        worker.run(self._small[work.name])  # memory and compiled code are warm from now on
+        for dtype in DTYPES:
+            self.ours[dtype].run(work)
+        times: list[float] = []
+        mine: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
+        texts: dict[str, list[str]] = {}
+        drawn: list[list[int]] = []
+        for turn in range(1 if self._quick else work.turns):
+            if turn and times[0] / scale > LONG:
+                break
+            for dtype in DTYPES:
+                seconds, texts[dtype] = self.ours[dtype].run(work)
+                mine[dtype].append(seconds)
+            answer = worker.run(asked)
+            times.append(scale * answer.seconds)
+            drawn = answer.drawn
+        equal = self._equal(asked, texts["float32"], drawn)
+        return Turns(times, mine, round(scale, 2), equal)
+
+    def _equal(self, work: Workload, ours: list[str], drawn: list[list[int]]) -> str:
+        if work.kind == "sample":
+            return "drawn apart"
+        if work.kind == "score":
+            pairs = zip(work.requests, drawn, strict=True)
+            theirs = [request.options[found] for request, (found,) in pairs]
+            same = sum(a == b for a, b in zip(ours, theirs, strict=False))
+        else:
+            theirs = [self.ours["float32"].tokenizer.decode(ids) for ids in drawn]
+            same = len(set(ours) & set(theirs))
+        return f"{same}/{len(theirs)}"
+
+    def _encode(self, text: str, start: bool) -> list[int]:
+        return self.ours["float32"].tokenizer.encode([Piece(text)], start=start)
+
+
+def told(row: Row, peer: Peer) -> str:
+    turns, work = row.turns[peer.name], row.work
+    ours = ", ".join(f"{name} {work.count / median(t):.1f}" for name, t in turns.ours.items())
+    ratios = ", ".join(f"{turns.ratio(dtype):.2f}×" for dtype in DTYPES)
+    part = f" (scaled by {turns.scale:g})" if turns.scale != 1 else ""
+    return (
+        f"{work.count / median(turns.peer):.2f} {work.unit}/s{part}, ours {ours}: {ratios}; "
+        f"equal texts {turns.equal}"
+    )
+
+
+def table(rows: list[Row]) -> Table:
+    names = [*DTYPES, *(peer.name for peer in PEERS if any(peer.name in r.turns for r in rows))]
+    found = Table("workload", "unit/s", *names, "to reach")
+    for row in rows:
+        speeds = row.speeds()
+        reach = [
+            f"{key} {each['ratio']:g}× of {each['target']:g}×"
+            for key, each in row.ratios().items()
+            if "target" in each
+        ]
+        cells = [f"{speeds[name]:g}" if name in speeds else "–" for name in names]
+        found.add_row(row.work.name, row.work.unit, *cells, "\n".join(reach))
+    return found
+
+
+def _rounded(times: list[float]) -> list[float]:
+    return [round(t, 3) for t in times]
+
+
+def _names(text: str | None, known: set[str], parser: argparse.ArgumentParser) -> set[str] | None:
+    names = None if text is None else set(text.split(","))
+    if names is not None and (unknown := names - known):
+        parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    return names
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="ramet against llama.cpp")
+    parser = argparse.ArgumentParser(description="ramet beside its peers")
     parser.add_argument("--json", type=Path, default=Path("bench/results/peers.json"))
-    parser.add_argument("--environments", type=Path, default=Path("~/.cache/ramet/peers"))
+    parser.add_argument("--environments", type=Path, default=FOLDER)
+    parser.add_argument("--only", help="workloads, with commas between them; no file")
+    parser.add_argument("--peers", help="families of peers, with commas between them; no file")
+    parser.add_argument("--quick", action="store_true", help="little work, one turn, no file")
     options = parser.parse_args()
 
-    cache = EngineConfig().models
-    models = {
-        name: load_model("smollm2-135m", dtype=name, cache=cache) for name in ("float32", "int8")
-    }
-    tokenizer = Tokenizer.load(models["int8"][1])
-    prompt = tokenizer.encode([Piece(PROMPT)], start=True)
-    times: dict[str, list[float]] = {name: [] for name in (*models, "llama.cpp")}
-    with LlamaCpp(options.environments.expanduser()) as peer:
-        for _ in range(TURNS + 1):
-            for name, (model, _) in models.items():
-                times[name] += seconds(lambda model=model: ours(model, tokenizer, prompt), 1)
-            times["llama.cpp"].append(peer.run(prompt)["seconds"])
-    rates = {name: round(TOKENS / median(each[1:]), 1) for name, each in times.items()}
-    row: dict[str, object] = {
-        "workload": f"one stream: {TOKENS} tokens behind {len(prompt)}",
-        "tokens_per_s": rates,
-        "int8_to_llama_cpp": round(rates["int8"] / rates["llama.cpp"], 2),
-        "target": TARGET,
-        "llama_cpp": LLAMA_CPP,
-        "seconds": {name: [round(t, 3) for t in each[1:]] for name, each in times.items()},
-    }
-    Console().print(
-        f"[bold]{row['workload']}[/]: int8 {rates['int8']} tokens/s, float32 {rates['float32']}, "
-        f"llama.cpp in Q4_1 {rates['llama.cpp']}: [bold]{row['int8_to_llama_cpp']}×[/] "
-        f"(target {TARGET}×)",
-        highlight=False,
-    )
-    write(options.json, "peers", [row])
+    known = {work.name for work in workloads(lambda text, start: list(text.encode()), quick=True)}
+    only = _names(options.only, known, parser)
+    families = _names(options.peers, {peer.family for peer in PEERS}, parser)
+    peers = [peer for peer in PEERS if families is None or peer.family in families]
+    for name in dict.fromkeys(peer.environment for peer in peers):
+        if not ready(options.environments, name):
+            parser.error(
+                f"no environment for {name} in {options.environments}: make it with "
+                f"python bench/peers/environments.py {options.environments} --peers {name}"
+            )
+
+    console = Console(soft_wrap=True)
+    bench = Bench(only, options.quick)
+    versions: dict[str, Any] = {}
+    gguf, threads = embedded_file("smollm2-135m"), torch.get_num_threads()
+    for peer in peers:
+        with Worker(peer, options.environments, bench.directory, gguf, threads) as worker:
+            versions[peer.name] = dict(worker.versions)
+            bench.beside(peer, worker, lambda line: console.print(line, highlight=False))
+    console.print(table(bench.rows))
+    if not options.quick and only is None and families is None:
+        write(options.json, "peers", [row.record() for row in bench.rows], peers=versions)
 
 
 if __name__ == "__main__":
