@@ -33,6 +33,7 @@ class EngineConfig:
     prefill_chunk: int | None = None  # most prompt tokens of one sequence in a step
     max_sequences: int = 256  # most sequences in a step
     max_context: int | None = None  # lower than the model's own context, if set
+    cuda_graphs: bool = True  # on CUDA, decode steps run as graphs
     seed: int = 0  # of programs that set none
     limits: Limits = field(default_factory=Limits)  # of one run
     cache_dir: Path | None = None  # converted models; None: $RAMET_CACHE or ~/.cache/ramet

@@ -75,6 +75,8 @@ class EngineCore:
             blocks, config.block_size, fingerprint=fingerprint, sharing=config.sharing
         )
         self.runner = Runner(model, blocks, config.block_size, config.models / "kernels", kv_dtype)
+        if config.cuda_graphs:
+            self.runner.use_graphs(config.max_sequences)
         self.scheduler = Scheduler(
             self.pool,
             step_tokens=config.step_tokens,
@@ -91,9 +93,10 @@ class EngineCore:
 
     # -- sequences
 
-    def open(self, tokens: Tokens[int] = (), scope: bytes = b"") -> Sequence:
-        """A new context over these tokens; nothing is computed yet."""
-        sequence = Sequence(list(tokens), BlockTable(self.pool, scope))
+    def open(self, tokens: Tokens[int] = (), scope: bytes = b"", maker: str = "") -> Sequence:
+        """A new context over these tokens; nothing is computed yet. `maker` is written down on the
+        blocks that it will publish."""
+        sequence = Sequence(list(tokens), BlockTable(self.pool, scope, maker))
         self._sequences[sequence] = None
         return sequence
 

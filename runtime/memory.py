@@ -11,8 +11,9 @@ from ramet.kernels import Step
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.devices import kv_dtype_of
 from ramet.runtime.errors import EngineError
+from ramet.runtime.inputs import Inputs
 from ramet.runtime.models import Model
-from ramet.runtime.runner import Inputs, Runner, layout_of
+from ramet.runtime.runner import Runner, layout_of
 
 SHARE = 0.9
 """Of the device's memory. The rest is for CUDA graphs, sampling, and what is lost in between."""

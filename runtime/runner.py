@@ -3,31 +3,22 @@
 The only file that knows both block tables and tensors. Nothing here outlives a step but the cache.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ramet.cache import Copy
 from ramet.kernels import KVCache, KVLayout, Step, Tree, backend_for
 from ramet.runtime.batch import Batch, Entry
+from ramet.runtime.inputs import Inputs, Ints
 from ramet.runtime.models import Model, ModelShape, PagedAttention
 
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a forward pass gets besides attention."""
-
-    tokens: Ints  # [T]
-    positions: Ints  # [T]
-    rows: Ints  # [R] whose logits are wanted
+Replay = Callable[[Inputs, Step], Tensor | None]
+"""A step's logits, or None: it has to be run."""
 
 
 class Runner:
@@ -50,6 +41,7 @@ class Runner:
         self.model = model
         self.layout = layout_of(model.shape, num_blocks, block_size, kv_dtype)
         self.backend = backend_for(KVCache(self.layout), kernels)
+        self.replay: Replay | None = None  # of steps that were captured, on a GPU
 
     def run(self, batch: Batch) -> Tensor:
         """Logits `[R, vocab]` float32: each entry's `outputs` last tokens, in batch order."""
@@ -68,22 +60,20 @@ class Runner:
         if self.layout.device.type == "cuda":
             torch.cuda.set_device(self.layout.device)
         self.backend.copy_blocks(copies)
+        if self.replay is not None and (logits := self.replay(inputs, step)) is not None:
+            return logits
         attention = PagedAttention(self.backend, self.backend.plan(step))
-        tokens, positions, rows = on_device(
-            (inputs.tokens, inputs.positions, inputs.rows), self.layout.device
-        )
+        tokens, positions, rows = inputs.on(self.layout.device)
         return self.model.forward(tokens, positions, attention, rows)
 
+    def use_graphs(self, most: int) -> None:
+        """From now on run decode steps of up to `most` sequences as CUDA graphs, on a GPU."""
+        if self.layout.device.type == "cuda":
+            from ramet.kernels.gpu.backend import GpuBackend
+            from ramet.runtime.graphs import DecodeGraphs
 
-def on_device(arrays: Sequence[Ints], device: torch.device) -> Sequence[Tensor]:
-    """The arrays as tensors: on CPU themselves, to a GPU in one copy that nobody waits for.
-
-    The copy is out of page-locked memory, which torch does not hand out again before it is done.
-    """
-    if device.type == "cpu":
-        return [torch.from_numpy(array) for array in arrays]
-    packed = torch.from_numpy(np.concatenate(arrays)).pin_memory()
-    return packed.to(device, non_blocking=True).split([len(array) for array in arrays])
+            assert isinstance(self.backend, GpuBackend), "what serves a GPU"
+            self.replay = DecodeGraphs(self.model, self.backend, most).run
 
 
 def layout_of(

@@ -1,0 +1,123 @@
+"""Decode steps in graphs: what is written into them, and when there is none.
+
+A CPU has no graphs. One that is "captured" here runs the same function over the same memory again.
+The kernels are interpreted where there is no GPU.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from ramet.kernels.gpu.backend import GpuBackend
+from ramet.kernels.gpu.runs import Tuning
+from ramet.runtime import runner
+from ramet.runtime.config import EngineConfig
+from ramet.runtime.core import EngineCore
+from ramet.runtime.graphs import DecodeGraphs, Graph, bucket
+from ramet.runtime.models import Model, load_model
+from ramet.runtime.tokenizer import Tokenizer
+from tests.kernels.gpu.interpreter import mend
+from tests.runtime.greedy import drain, submit
+from tests.runtime.models.tiny import saved
+
+mend()
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PROMPTS = [[7, 8, 9, 10, 11, 12], [50], [7, 8, 9, 10, 11, 13]]
+
+
+@dataclass
+class Again:
+    """In place of a graph."""
+
+    run: Callable[[], None]
+    replays: int = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        self.run()
+
+
+class Captures:
+    """In place of capturing."""
+
+    def __init__(self) -> None:
+        self.made: list[Again] = []
+
+    def __call__(self, run: Callable[[], None]) -> Graph:
+        run()
+        self.made.append(Again(run))
+        return self.made[-1]
+
+
+@pytest.fixture
+def model() -> Model:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_model(str(saved("llama")), dtype="float32", cache=saved("llama"), device=device)[0]
+
+
+@pytest.fixture
+def core(
+    model: Model, byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], EngineCore]:
+    """Engines on the kernels of a GPU, interpreted."""
+    shares = Tuning(min_saved=1, partial_cost=0)
+    monkeypatch.setattr(runner, "backend_for", lambda cache, folder: GpuBackend(cache, shares))
+    config = EngineConfig(num_blocks=24, block_size=4)
+    return lambda: EngineCore(model, byte_tokenizer, config)
+
+
+def graphs(core: EngineCore, capture: Callable[[Callable[[], None]], Graph], most: int) -> None:
+    backend = core.runner.backend
+    assert isinstance(backend, GpuBackend)
+    core.runner.replay = DecodeGraphs(core.model, backend, most, capture).run
+
+
+def texts(core: EngineCore, prompts: list[list[int]], counts: list[int]) -> list[list[int]]:
+    """Prompts at once, with texts of these lengths, so that fewer and fewer are left."""
+    return drain(
+        core,
+        [submit(core, core.open(p), n) for p, n in zip(prompts, counts, strict=True)],
+    )
+
+
+def test_buckets() -> None:
+    assert [bucket(n) for n in (1, 2, 3, 4, 5, 8, 9, 16, 17, 64, 250, 256)] == [
+        *(1, 2, 4, 4, 8, 8, 16, 16, 24, 64, 256, 256)
+    ]
+
+
+def test_texts_and_caches_are_those_without_graphs(core: Callable[[], EngineCore]) -> None:
+    plain, graphed, captures = core(), core(), Captures()
+    graphs(graphed, captures, most=4)
+    counts = [6, 2, 4]
+    assert texts(graphed, PROMPTS, counts) == texts(plain, PROMPTS, counts)
+    assert torch.equal(graphed.runner.backend.cache.data, plain.runner.backend.cache.data)
+    # The last prompt finds all but one token when the first is done. So 3, 2, 2, 2 and 1 sequences
+    # have one token each: graphs of buckets 4, 2 and 1.
+    assert [graph.replays for graph in captures.made] == [1, 3, 1]
+
+
+def test_what_is_no_decode_step_runs_without(core: Callable[[], EngineCore]) -> None:
+    one, captures = core(), Captures()
+    graphs(one, captures, most=2)
+    expected = texts(core(), PROMPTS, [4, 2, 2])
+    assert texts(one, PROMPTS, [4, 2, 2]) == expected
+    assert [graph.replays for graph in captures.made] == [1, 1], "not of the step with all three"
+
+
+def test_a_graph_that_cannot_be_captured_is_told_of_once(core: Callable[[], EngineCore]) -> None:
+    asked: list[object] = []
+
+    def fails(run: Callable[[], None]) -> Graph:
+        asked.append(run)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    one, expected = core(), texts(core(), PROMPTS[:2], [3, 3])
+    graphs(one, fails, most=8)
+    with pytest.warns(UserWarning, match=r"without CUDA graphs: operation not permitted"):
+        assert texts(one, PROMPTS[:2], [3, 3]) == expected
+    assert len(asked) == 1
