@@ -12,6 +12,8 @@ from ramet.arguments import check_names, check_type, type_name
 from ramet.callsite import callsite
 from ramet.errors import ArgumentError, TraceError
 from ramet.graph import Graph
+from ramet.limits import Limits
+from ramet.meter import Meter
 from ramet.nodes import TYPES, Input, Node, Ref, Result
 from ramet.passes import merge, order, simplify
 from ramet.recorder import GraphRecorder, Recorder
@@ -31,13 +33,20 @@ class Compiled:
     stops: TraceError | None  # where, and for which value, the program has to run to be known
 
 
-def compiled(name: str, signature: Signature, arguments: Mapping[str, Any], body: Body) -> Compiled:
+def compiled(
+    name: str,
+    signature: Signature,
+    arguments: Mapping[str, Any],
+    body: Body,
+    *,
+    limits: Limits | None = None,
+) -> Compiled:
     """Trace the body with these arguments, and inputs for those that have no default.
 
     Raises:
-        LanguageError: wrong arguments, or the body is wrong.
+        LanguageError: wrong arguments, or the body is wrong, or goes over one of the limits.
     """
-    tracer = Tracer()
+    tracer = Tracer(Meter(limits or Limits()))
     filled = _arguments(name, signature, arguments, tracer)
     result: Result = None
     try:
@@ -53,9 +62,9 @@ def compiled(name: str, signature: Signature, arguments: Mapping[str, Any], body
 class Tracer(GraphRecorder):
     """Collects nodes until the body looks at a value; what it does after that is not certain."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
         self.stops: TraceError | None = None
-        super().__init__()
+        super().__init__(meter)
 
     def add(self, node: Node) -> int:
         if self.stops is not None:

@@ -53,10 +53,12 @@ class ServerConfig:
     queue: int = 256  # runs that wait for their turn
     wait_s: float = 30.0  # for a turn
     tenant: int = 64  # runs of one tenant, waiting and under way
-    log_bytes: int = 4 << 20  # of the events of one program that can be asked for again
-    kept: int = 1_024  # programs that are over, and can be asked for
+    log_bytes: int = 2 << 20  # of the events of one program that can be asked for again
+    kept: int = 256  # programs of one tenant that are over, and can be asked for
+    kept_bytes: int = 64 << 20  # of their events, and of their results as often
     kept_s: float = 300.0
     library: int = 256  # stored programs of one tenant
+    pinned_share: float = 0.25  # of all blocks, that one tenant may pin
     stall_s: float = 30.0  # that a client may take for what it was sent
     step_s: float = 30.0  # that a step of the engine may take
     drain_s: float = 30.0  # that running programs get to end when the server is stopped

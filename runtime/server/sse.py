@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -39,7 +39,8 @@ def dumps(data: Any) -> str:
 class EventStream(Response):
     """Sends what a generator yields; closes it as soon as the client is gone, or stalls.
 
-    The generator's own cleanup is what cancels a run: it is awaited before the answer is over.
+    Both the generator's cleanup, and `on_close`, which is called even if nothing was ever sent, are
+    awaited before the answer is over: they cancel runs.
     """
 
     media_type = "text/event-stream"
@@ -50,6 +51,7 @@ class EventStream(Response):
         *,
         stall_s: float,
         headers: Mapping[str, str] | None = None,
+        on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})}
@@ -57,6 +59,7 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._events = events
         self._stall_s = stall_s
+        self._on_close = on_close
         self._sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +71,8 @@ class EventStream(Response):
             leaving.cancel()
             sending.cancel()
             ended, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
+            if self._on_close is not None:
+                await self._on_close()
         if isinstance(ended, Exception) and not isinstance(ended, OSError):
             raise ended  # a client that stalls, or is gone, is no mistake of ours: both are OSError
 

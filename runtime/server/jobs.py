@@ -1,0 +1,246 @@
+"""Programs that clients sent: each runs in a task of its own, writes a log, and leaves a result.
+
+A job belongs to the tenant who sent it; to all others it does not exist. Unless it is detached, it
+is cancelled as soon as nobody follows it any more.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ramet.limits import Limits
+from ramet.runtime.engine import AnyProgram, bound_arguments
+from ramet.runtime.result import Finished
+from ramet.runtime.server.auth import Tenant
+from ramet.runtime.server.config import ServerConfig
+from ramet.runtime.server.errors import Refused, refused
+from ramet.runtime.server.event_log import EventLog
+from ramet.runtime.server.runs import Runs
+from ramet.runtime.server.sse import event
+from ramet.runtime.server.wire import event_of, result_of
+from ramet.runtime.works import Works
+
+Status = Literal["running", "done", "failed", "cancelled"]
+Outcome = dict[str, Any] | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be run."""
+
+    program: AnyProgram
+    items: Sequence[Mapping[str, Any]]  # the arguments of each run
+    batch: bool  # whether the result is a list
+    seed: int | None
+    limits: Limits
+    detached: bool  # goes on when nobody follows it
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Job:
+    """One order on its way, or what it left."""
+
+    id: str
+    tenant: Tenant
+    order: Order
+    log: EventLog
+    created: int  # seconds since the epoch
+    status: Status = "running"
+    outcomes: list[Outcome | None] = field(default_factory=list)
+    ended: float = 0.0  # by the loop's clock
+    task: asyncio.Task[None] | None = None
+    followers: int = 0
+
+    @property
+    def error(self) -> Refused | None:
+        """What ended it, if it is no batch."""
+        outcome = self.outcomes[0]
+        return outcome if isinstance(outcome, Refused) and not self.order.batch else None
+
+    def view(self) -> dict[str, Any]:
+        """What a client sees of it: the result too, once it is there."""
+        found: dict[str, Any] = {
+            "id": self.id,
+            "object": "program",
+            "program": self.order.program.name,
+            "status": self.status,
+            "created": self.created,
+        }
+        if self.status != "running":
+            outcomes = [*map(_told, self.outcomes)]
+            found |= {"results": outcomes} if self.order.batch else outcomes[0]
+        return found
+
+    def join(self) -> None:
+        """Somebody follows it from now on, until they `leave`."""
+        self.followers += 1
+
+    async def leave(self) -> None:
+        """The last one to leave cancels it, unless it is detached."""
+        self.followers -= 1
+        if not self.followers and not self.order.detached:
+            await self.cancel()
+
+    async def over(self) -> None:
+        """Until it has ended; for those who joined."""
+        assert self.task is not None, "a job is started when it is made"
+        await asyncio.wait({self.task})
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[bytes, None]:
+        """Its events, for those who joined; an error is the last one for whoever is too slow."""
+        try:
+            async with aclosing(self.log.follow(after)) as events:
+                async for each in events:
+                    yield each
+        except Refused as error:
+            yield event({"error": error.body}, name="error")
+
+    async def cancel(self) -> None:
+        """End it now; every block is given back before its next step."""
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task})
+
+
+def _told(outcome: Outcome | None) -> dict[str, Any]:
+    if isinstance(outcome, dict):
+        return {"result": outcome}
+    return {"error": (outcome or _CANCELLED).body}
+
+
+_CANCELLED = Refused(499, "it was cancelled", code="cancelled")
+
+
+class Jobs:
+    """The jobs of one server."""
+
+    def __init__(self, runs: Runs, config: ServerConfig) -> None:
+        self._runs = runs
+        self._config = config
+        self._jobs: dict[str, Job] = {}
+        self._over: dict[str, OrderedDict[str, Job]] = {}  # by tenant, the oldest first
+
+    def start(self, tenant: Tenant, order: Order) -> Job:
+        """Raises `Refused` if there is no room for all of its runs."""
+        self._forget_old()
+        self._runs.turns.check(tenant, len(order.items))
+        job = Job(
+            id=f"prog_{secrets.token_hex(12)}",
+            tenant=tenant,
+            order=order,
+            log=EventLog(self._config.log_bytes),
+            created=int(time.time()),
+            outcomes=[None] * len(order.items),
+        )
+        self._jobs[job.id] = job
+        job.log.append("created", job.view())
+        job.task = asyncio.create_task(self._work(job))
+        job.task.add_done_callback(lambda task: self._close(job))
+        return job
+
+    def get(self, tenant: Tenant, id: str) -> Job:
+        """The tenant's own; `Refused` otherwise."""
+        job = self.find(tenant, id)
+        if job is None:
+            raise Refused(404, "there is no such program, or no longer", code="not_found")
+        return job
+
+    def find(self, tenant: Tenant, id: str) -> Job | None:
+        """The tenant's own, if it is still there."""
+        self._forget_old()
+        job = self._jobs.get(id)
+        return None if job is None or job.tenant != tenant else job
+
+    def forget(self, job: Job) -> None:
+        """It cannot be asked for any more."""
+        self._jobs.pop(job.id, None)
+        over = self._over.get(job.tenant.name, OrderedDict())
+        over.pop(job.id, None)
+        if not over:
+            self._over.pop(job.tenant.name, None)
+
+    async def close(self) -> None:
+        """Cancel all of them."""
+        await asyncio.gather(*(job.cancel() for job in [*self._jobs.values()]))
+
+    # -- how one runs
+
+    async def _work(self, job: Job) -> None:
+        works = Works()
+        async with asyncio.TaskGroup() as group:
+            for at, arguments in enumerate(job.order.items):
+                group.create_task(self._item(job, at, arguments, works))
+        job.status = "failed" if job.error is not None else "done"
+
+    def _close(self, job: Job) -> None:
+        """Its task is over, even one that was cancelled before it began."""
+        if job.status == "running":
+            job.status = "cancelled"
+        for at, outcome in enumerate(job.outcomes):
+            if outcome is None:
+                self._end(job, at, _CANCELLED)
+        job.log.append("done", {"id": job.id, "status": job.status})
+        job.log.close()
+        self._keep(job)
+
+    async def _item(self, job: Job, at: int, arguments: Mapping[str, Any], works: Works) -> None:
+        """One run; its outcome is written down, whatever it is."""
+        order, item = job.order, {"item": at} if job.order.batch else {}
+        try:
+            given = bound_arguments(order.program, (), arguments)
+            items = self._runs.follow(
+                job.tenant,
+                order.program,
+                given,
+                item=at,
+                seed=order.seed,
+                limits=order.limits,
+                works=works,
+            )
+            async with aclosing(items):
+                async for each in items:
+                    if isinstance(each, Finished):
+                        self._end(job, at, result_of(each))
+                        return
+                    name, data = event_of(each)
+                    job.log.append(name, item | data)
+        except Exception as error:
+            self._end(job, at, refused(error))
+
+    def _end(self, job: Job, at: int, outcome: Outcome) -> None:
+        item = {"item": at} if job.order.batch else {}
+        job.outcomes[at] = outcome
+        if isinstance(outcome, Refused):
+            job.log.append("error", {**item, "error": outcome.body})
+        else:
+            job.log.append("usage", {**item, "usage": outcome["usage"]})
+            job.log.append("result", {**item, "result": outcome})
+
+    # -- what is kept
+
+    def _keep(self, job: Job) -> None:
+        """For a while, so that its client can ask; a tenant's newest, within bounds."""
+        job.ended = asyncio.get_running_loop().time()
+        job.order = replace(job.order, items=())  # nobody asks for them any more
+        if job.id not in self._jobs:
+            return
+        over = self._over.setdefault(job.tenant.name, OrderedDict())
+        over[job.id] = job
+        while over and (
+            len(over) > self._config.kept
+            or sum(each.log.size for each in over.values()) > self._config.kept_bytes
+        ):
+            self.forget(next(iter(over.values())))
+
+    def _forget_old(self) -> None:
+        since = asyncio.get_running_loop().time() - self._config.kept_s
+        for over in [*self._over.values()]:
+            for job in [*over.values()]:
+                if job.ended > since:
+                    break
+                self.forget(job)

@@ -1,0 +1,199 @@
+"""`/v1/programs`: a client sends a program, and it runs here, next to the cache."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Header, Request
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.responses import Response
+
+from ramet.runtime.engine import AnyProgram
+from ramet.runtime.server.auth import Tenant
+from ramet.runtime.server.context import Server, TheServer, TheTenant
+from ramet.runtime.server.errors import Refused, respond
+from ramet.runtime.server.guard import hold
+from ramet.runtime.server.jobs import Job, Order
+from ramet.runtime.server.sources import Sent, check, load, lowered, planned
+from ramet.runtime.server.sse import EventStream, while_connected
+from ramet.runtime.server.wire import Json
+from ramet.runtime.tokenizer import Piece
+
+router = APIRouter(prefix="/v1/programs", tags=["programs"])
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key")]
+LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0)]
+Arguments = dict[str, Any]
+
+
+class Strict(BaseModel):
+    """A request; a field that it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ProgramBody(Strict):
+    """A program: text of the DSL, or a request graph."""
+
+    source: str | None = Field(None, description="Programs as text.")
+    graph: dict[str, Any] | None = Field(None, description="A request graph.")
+    program: str | None = Field(None, description="Which program of the source; else its last.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.source is None) == (self.graph is None):
+            raise ValueError("give source or graph, one of the two")
+        if self.graph is not None and self.program is not None:
+            raise ValueError("program names one of a source; a graph is one")
+        return self
+
+    @property
+    def sent(self) -> Sent:
+        return Sent(self.source, self.graph, self.program)
+
+
+class PlanBody(ProgramBody):
+    arguments: Arguments = Field({}, description="By name; any may be left out.")
+
+
+class RunBody(Strict):
+    """How to run a program."""
+
+    arguments: Arguments | None = Field(None, description="By name.")
+    batch: list[Arguments] | None = Field(None, description="One run for each, sharing.")
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None, description="From which every draw follows by its place; item i of a batch adds i."
+    )
+    limits: dict[str, int | float] = Field({}, description="Lower than those of the server.")
+    stream: bool = Field(False, description="Server-sent events instead of one answer.")
+    background: bool = Field(
+        False, description="Go on when nobody follows; without stream, answer at once."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.arguments is not None and self.batch is not None:
+            raise ValueError("give arguments or batch, not both")
+        return self
+
+
+class RunProgramBody(RunBody, ProgramBody):
+    """A program, and how to run it."""
+
+
+@router.post("", responses={200: {"content": {"text/event-stream": {}}}, 202: {}})
+async def run_program(
+    body: RunProgramBody,
+    request: Request,
+    server: TheServer,
+    tenant: TheTenant,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Run a program."""
+    limits = server.config.program
+    program = await asyncio.to_thread(load, body.sent, limits)
+    return await run(request, server, tenant, program, body, key)
+
+
+@router.post("/check")
+async def check_program(body: ProgramBody, server: TheServer) -> Response:
+    """All mistakes of a program, each with its place; or what it takes."""
+    return Json(await asyncio.to_thread(check, body.sent, server.config.program))
+
+
+@router.post("/plan")
+async def plan_program(body: PlanBody, server: TheServer) -> Response:
+    """What a run can take: tokens, branches, blocks; and what is known ahead."""
+    program = await asyncio.to_thread(load, body.sent, server.config.program)
+    return Json(await plan_of(server, program, body.arguments))
+
+
+@router.get("/{id}")
+async def get_program(id: str, server: TheServer, tenant: TheTenant) -> Response:
+    """How it stands, and its result once it is there."""
+    return Json(server.jobs.get(tenant, id).view())
+
+
+@router.delete("/{id}")
+async def delete_program(id: str, server: TheServer, tenant: TheTenant) -> Response:
+    """Cancel it, if it runs, and forget it."""
+    job = server.jobs.get(tenant, id)
+    await job.cancel()
+    server.jobs.forget(job)
+    return Json(job.view())
+
+
+@router.get("/{id}/events", responses={200: {"content": {"text/event-stream": {}}}})
+async def program_events(
+    id: str, server: TheServer, tenant: TheTenant, last: LastEventId = None
+) -> Response:
+    """Its events, from the first one that is kept, or those after the last one that was seen."""
+    job = server.jobs.get(tenant, id)
+    after = job.log.dropped if last is None else last
+    job.log.check(after)
+    return _stream(server, job, after)
+
+
+# -- for the library too
+
+
+async def run(
+    request: Request,
+    server: Server,
+    tenant: Tenant,
+    program: AnyProgram,
+    body: RunBody,
+    key: str | None,
+) -> Response:
+    """Start it, and answer as the body asks."""
+    if body.batch is not None:
+        hold("batch", len(body.batch), server.config.prompts, "argument sets")
+        if not body.batch:
+            raise Refused(400, "batch: it is empty", code="invalid_value", param="batch")
+    order = Order(
+        program=program,
+        items=[body.arguments or {}] if body.batch is None else body.batch,
+        batch=body.batch is not None,
+        seed=body.seed,
+        limits=lowered(server.config.program, body.limits),
+        detached=body.background or key is not None,
+    )
+    if key is None:
+        job = server.jobs.start(tenant, order)
+    else:
+        said = f"{request.url.path} {body.model_dump_json(exclude={'stream', 'background'})}"
+        job = server.idempotency.job(tenant, key, said, lambda: server.jobs.start(tenant, order))
+    if body.stream:
+        return _stream(server, job, job.log.dropped)
+    if body.background:
+        return Json(job.view(), 202, {"Location": f"/v1/programs/{job.id}"})
+    job.join()
+    try:
+        await while_connected(request, job.over())
+    finally:
+        await job.leave()
+    if (error := job.error) is not None:
+        return respond(error)
+    return Json(job.view())
+
+
+async def plan_of(
+    server: Server, program: AnyProgram, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Its plan, with tokens as the model counts them."""
+    tokenizer = server.engine.engine.tokenizer
+
+    def count(text: str) -> int:
+        return len(tokenizer.encode([Piece(text)], start=False))
+
+    return await asyncio.to_thread(planned, program, arguments, server.config.program, count)
+
+
+def _stream(server: Server, job: Job, after: int) -> EventStream:
+    job.join()
+    return EventStream(
+        job.follow(after),
+        stall_s=server.config.stall_s,
+        headers={"X-Program-Id": job.id},
+        on_close=job.leave,
+    )

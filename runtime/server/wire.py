@@ -1,0 +1,58 @@
+"""What a run tells, as events of the wire: a name, and the data in the terms of JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.responses import Response
+
+from ramet.runtime.events import (
+    BranchKept,
+    BranchOpened,
+    BranchReleased,
+    Event,
+    NodeStarted,
+    TextDelta,
+    ValueBound,
+)
+from ramet.runtime.jsonable import plain
+from ramet.runtime.report_json import detail, report
+from ramet.runtime.result import Finished
+from ramet.runtime.server.sse import dumps
+
+
+def event_of(event: Event) -> tuple[str, dict[str, Any]]:
+    """Its name, and its data."""
+    match event:
+        case NodeStarted():
+            return "node", asdict(event)
+        case TextDelta():
+            return "text", {**_variable(event), "sample": event.sample, "text": event.text} | (
+                {"tokens": event.tokens} if event.tokens else {}
+            )
+        case ValueBound(info=info):
+            known = None if info is None else plain(detail(info))
+            return "value", {**_variable(event), "value": plain(event.value), "details": known}
+        case BranchOpened():
+            return "branch_opened", {"path": event.path}
+        case BranchKept():
+            return "branch_kept", {"path": event.path}
+        case BranchReleased():
+            return "branch_released", {"path": event.path}
+
+
+def result_of(finished: Finished) -> dict[str, Any]:
+    """The result of a run: value, text, variables, branches, what is known of them, their cost."""
+    return plain(report(finished))
+
+
+class Json(Response):
+    """JSON, values as `plain` has them."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return dumps(plain(content)).encode()
+
+
+def _variable(event: TextDelta | ValueBound) -> dict[str, Any]:
+    return {"node": event.node, "name": event.name, "path": event.path}
