@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_BLOCK = 512  # variates of one program
+_BLOCK = 512  # variates of one program, at most
 
 
 def exponentials(places: Tensor, count: int) -> Tensor:
@@ -28,8 +28,9 @@ def exponentials(places: Tensor, count: int) -> Tensor:
     assert places.is_contiguous(), "places are contiguous"
     noise = torch.empty(len(places), count, dtype=torch.float32, device=places.device)
     if len(places):
-        grid = (len(places), triton.cdiv(count, _BLOCK))
-        _exponentials[grid](places, noise, count, BLOCK=_BLOCK, num_warps=4)
+        block = max(8, min(_BLOCK, triton.next_power_of_2(count)))
+        grid = (len(places), triton.cdiv(count, block))
+        _exponentials[grid](places, noise, count, BLOCK=block, num_warps=4)
     return noise
 
 
