@@ -27,7 +27,7 @@ class Block:
     taken for the child of a recycled block.
     """
 
-    __slots__ = ("hits", "id", "key", "maker", "owners", "parent", "pins", "serial", "tokens")
+    __slots__ = ("found", "id", "key", "maker", "owners", "parent", "pins", "serial", "tokens")
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -42,7 +42,7 @@ class Block:
         self.serial = 0  # 0 until published
         self.key = b""  # set with the serial
         self.maker = ""  # who computed it, as its table said; set with the serial
-        self.hits = 0  # how often a table found it
+        self.found = 0  # tokens that tables found here and had not to compute
 
     def __repr__(self) -> str:
         return (

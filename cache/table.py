@@ -111,13 +111,12 @@ class BlockTable:
         number = self.length // self._size
         if number == len(self.blocks):
             self.pool.share(block)
-            block.hits += 1
             self.blocks.append(block.id)
         elif block is not self.tail:
             self.pool.share(block)
-            block.hits += 1
             self.pool.drop(self.tail)
             self.blocks[number] = block.id
+        block.found += number * self._size + filled - self.length
         self.length = number * self._size + filled
         if filled == self._size:
             self.tail = NOWHERE

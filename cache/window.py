@@ -14,20 +14,15 @@ from ramet.cache.pool import BlockPool
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Published blocks behind each other, with one maker, found equally often, without a branch."""
+    """Published blocks behind each other, of one maker, found equally often, without a branch."""
 
     above: int | None  # its place in the list of spans; None at the start of a scope
     start: int  # tokens before it
     tokens: list[int]
     blocks: int
     held: int  # of its blocks, those that sequences hold now; the others could be evicted
-    hits: int  # how often each of its blocks was found
+    found: int  # tokens that sequences found here, and had not to compute
     maker: str
-
-    @property
-    def saved(self) -> int:
-        """Tokens that were found here and so not computed."""
-        return self.hits * len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ def spans(pool: BlockPool, scope: bytes = b"", most: int = 1000) -> Spans:
         run = list(_run(pool, first))
         held = sum(block.owners > 0 for block in run)
         tokens = [token for block in run for token in block.tokens]
-        span = Span(above, start, tokens, len(run), held, first.hits, first.maker)
+        span = Span(above, start, tokens, len(run), held, first.found * len(run), first.maker)
         below = start + len(tokens)
         queue.extend((len(found), below, child) for child in _children(pool, run[-1].serial))
         found.append(span)
@@ -102,28 +97,33 @@ def explain(
 
 
 def forget(pool: BlockPool, tokens: Sequence[int] = (), scope: bytes = b"") -> int:
-    """Make every published block whose text begins with `tokens` unfindable; returns how many.
+    """Make every published block whose text begins with `tokens` unfindable, and those before it
+    that lead nowhere else; returns how many.
 
     What sequences hold stays theirs. A block that one is still filling is not published.
     """
-    block: Block | None = None
     place: Identity = scope
     size = pool.block_size
     whole = len(tokens) // size * size
+    path: list[Block] = []
     for start in range(0, whole, size):
         block = pool.index.child(place, list(tokens[start : start + size]))
         if block is None:
             return 0
+        path.append(block)
         place = block.serial
     rest = list(tokens[whole:])
-    doomed = [] if block is None else [block]
-    if rest or block is None:
-        doomed = [child for child in _children(pool, place) if child.tokens[: len(rest)] == rest]
+    doomed = [child for child in _children(pool, place) if child.tokens[: len(rest)] == rest]
     for block in doomed:
         doomed += _children(pool, block.serial)
     for block in reversed(doomed):
         pool.hide(block)
-    return len(doomed)
+    gone = len(doomed)
+    if gone or not rest:
+        while path and not _beside(pool, path[-1].serial):
+            pool.hide(path.pop())
+            gone += 1
+    return gone
 
 
 def _children(pool: BlockPool, place: Identity) -> list[Block]:
@@ -139,7 +139,7 @@ def _run(pool: BlockPool, block: Block) -> Iterator[Block]:
     yield block
     while len(children := _children(pool, block.serial)) == 1:
         (child,) = children
-        if (child.maker, child.hits) != (block.maker, block.hits):
+        if (child.maker, child.found) != (block.maker, block.found):
             break
         block = child
         yield block

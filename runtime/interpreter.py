@@ -75,6 +75,7 @@ class Interpreter:
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
         on_ready: Callable[[], None] = lambda: None,
+        name: str = "",
     ) -> None:
         self.core = core
         self.meter = meter
@@ -83,6 +84,7 @@ class Interpreter:
         self._steps = steps
         self._seed = seed
         self._scope = scope
+        self._name = name
         self._on_event = on_event
         self._on_ready = on_ready
         self.root = Context(chat.start())
@@ -264,7 +266,7 @@ class Interpreter:
         return sequence
 
     def open_sequence(self, context: Context, tokens: Sequence[int]) -> EngineSequence:
-        sequence = self.core.open(tokens, self._scope)
+        sequence = self.core.open(tokens, self._scope, self._name)
         context.owned.add(sequence)
         return sequence
 
@@ -316,6 +318,7 @@ class Interpreter:
             told_tokens += len(tokens)
             self.tell(TextDelta(id, node.name, context.path, text, sample, tokens))
 
+        sequence.table.maker = f"{self._name}.{node.name}"
         return self.core.generate(
             sequence,
             node.params,

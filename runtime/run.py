@@ -60,7 +60,7 @@ class Run(GraphRecorder):
         self._guard = guard
         meter, works = Meter(limits or Limits()), works or Works()
         self._interpreter = Interpreter(
-            core, chat, RUN, seed, meter, works, on_event, scope, self.wake
+            core, chat, RUN, seed, meter, works, on_event, scope, self.wake, self.name
         )
         self._result: Result = None
         self._value: object = None

@@ -15,23 +15,32 @@ from ramet.runtime.server.auth import Keys
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.context import Server
 from ramet.runtime.server.health import Health
+from ramet.runtime.server.idempotency import Idempotency
+from ramet.runtime.server.jobs import Jobs
 from ramet.runtime.server.metrics import Metrics
 from ramet.runtime.server.middleware import BodyLimit, Boundary, KeyCheck
 from ramet.runtime.server.openai.prompts import Prompts
+from ramet.runtime.server.pins import Pins
 from ramet.runtime.server.routes import ROUTERS
 from ramet.runtime.server.runs import Runs
+from ramet.runtime.server.stored import Library
 
 
 def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
     """The application. The engine stays the caller's, who closes it."""
     runs = Runs(engine, config)
+    jobs = Jobs(runs, config)
     server = Server(
         engine,
         config,
         runs,
         Health(engine, runs, config),
+        jobs,
+        Idempotency(jobs),
+        Library(config),
         Metrics(runs.turns),
         Prompts(engine.engine.tokenizer),
+        Pins(engine, config),
     )
 
     @asynccontextmanager
@@ -40,6 +49,7 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
         try:
             yield
         finally:
+            await jobs.close()
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching

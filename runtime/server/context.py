@@ -10,9 +10,13 @@ from ramet.runtime.async_engine import AsyncEngine
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.health import Health
+from ramet.runtime.server.idempotency import Idempotency
+from ramet.runtime.server.jobs import Jobs
 from ramet.runtime.server.metrics import Metrics
 from ramet.runtime.server.openai.prompts import Prompts
+from ramet.runtime.server.pins import Pins
 from ramet.runtime.server.runs import Runs
+from ramet.runtime.server.stored import Library
 
 log = logging.getLogger("ramet.server")
 
@@ -25,8 +29,12 @@ class Server:
     config: ServerConfig
     runs: Runs
     health: Health
+    jobs: Jobs
+    idempotency: Idempotency
+    library: Library
     metrics: Metrics
     prompts: Prompts
+    pins: Pins
 
     @property
     def most_bytes(self) -> int:

@@ -29,12 +29,12 @@ def test_spans_are_the_tree_with_what_was_made_found_and_held(pool: BlockPool) -
     assert found.left_out == 0
     root, *below = found.spans
     assert (root.above, root.start, root.tokens, root.blocks) == (None, 0, [1] * 8, 2)
-    assert (root.held, root.hits, root.saved, root.maker) == (2, 1, 8, "first")
+    assert (root.held, root.found, root.maker) == (2, 8, "first")
     assert [(span.above, span.start, span.maker) for span in below] == [
         (0, 8, "first"),
         (0, 8, "second"),
     ]
-    assert [(span.tokens, span.held, span.saved) for span in below] == [
+    assert [(span.tokens, span.held, span.found) for span in below] == [
         ([2] * 8, 2, 0),
         ([3] * 4, 0, 0),
     ]
@@ -92,7 +92,8 @@ def test_explain_remembers_what_was_evicted(pool: BlockPool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "gone"), [([], 4), ([1], 4), ([1] * 4, 4), ([1] * 4 + [2], 1), ([7], 0)]
+    ("prefix", "gone"),
+    [([], 4), ([1], 4), ([1] * 4, 4), ([1] * 4 + [2], 1), ([7], 0), ([1] * 4 + [7], 0)],
 )
 def test_forget_makes_what_begins_so_unfindable(
     pool: BlockPool, prefix: list[int], gone: int
@@ -110,6 +111,21 @@ def test_forget_makes_what_begins_so_unfindable(
         table.release()
     pool.audit([])
     assert pool.available == pool.num_blocks
+
+
+def test_forget_takes_what_leads_nowhere_else(pool: BlockPool) -> None:
+    cached(pool, [1] * 4 + [2] * 4 + [3] * 4).release()
+    cached(pool, [1] * 4 + [4] * 4).release()
+    assert forget(pool, [1] * 4 + [2] * 4 + [3]) == 2
+    assert explain(pool, [1] * 4 + [2] * 4).found == 4
+    assert forget(pool, [1] * 4 + [4] * 4) == 2
+    assert pool.stats().cached == 0
+
+
+def test_part_of_a_block_counts_as_what_was_found_of_it(pool: BlockPool) -> None:
+    cached(pool, [1] * 8).release()
+    cached(pool, [1] * 6 + [2]).release()
+    assert [span.found for span in spans(pool).spans] == [4, 2]
 
 
 def test_who_holds_what_was_forgotten_goes_on(pool: BlockPool) -> None:

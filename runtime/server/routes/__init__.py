@@ -2,10 +2,22 @@
 
 from fastapi import APIRouter
 
-from ramet.runtime.server.routes import health, metrics, openai, sglang, tokens
+from ramet.runtime.server.routes import (
+    cache,
+    health,
+    library,
+    metrics,
+    openai,
+    programs,
+    sglang,
+    tokens,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
+    programs.router,
+    library.router,
+    cache.router,
     openai.router,
     tokens.router,
     sglang.router,

@@ -1,0 +1,138 @@
+"""`/v1/cache`: a tenant's window into its part of the cache, and what it may do there."""
+
+import asyncio
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Query
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ramet.cache import explain, forget, spans
+from ramet.runtime.server.context import Server, TheServer, TheTenant
+from ramet.runtime.server.errors import Refused
+from ramet.runtime.server.guard import check_text
+from ramet.runtime.server.openai.requests import MAX_ITEMS, Message, Tokens, Wire
+from ramet.runtime.server.pins import Pin
+
+router = APIRouter(prefix="/v1/cache", tags=["cache"])
+
+
+class Prefix(Wire):
+    """The beginning of a context: a text, tokens, or messages as a chat writes them."""
+
+    prompt: str | Tokens | None = None
+    messages: list[Message] | None = Field(None, min_length=1, max_length=MAX_ITEMS)
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise PydanticCustomError("contradiction", "give either a prompt, or messages")
+        return self
+
+
+class PinRequest(Prefix):
+    """What to keep, and for how long."""
+
+    seconds: float = Field(gt=0, le=86_400)
+
+
+@router.get("")
+async def window(
+    server: TheServer,
+    tenant: TheTenant,
+    most: Annotated[int, Query(ge=1, le=1_000)] = 200,
+    text: Annotated[int, Query(ge=0, le=10_000)] = 120,
+) -> dict[str, Any]:
+    """The tree of what is cached: `most` spans, with so many characters of each one's text."""
+    tokenizer = server.prompts.tokenizer
+    found = await server.engine.ask(lambda core: spans(core.pool, tenant.scope, most))
+    return {
+        "block_size": server.engine.engine.core.pool.block_size,
+        "spans": [
+            {
+                "id": id,
+                "above": span.above,
+                "start": span.start,
+                "tokens": len(span.tokens),
+                "text": tokenizer.decode(span.tokens[:text], start=span.start == 0)[:text],
+                "blocks": span.blocks,
+                "held": span.held,
+                "found": span.found,
+                "maker": span.maker,
+            }
+            for id, span in enumerate(found.spans)
+        ],
+        "left_out": found.left_out,
+    }
+
+
+@router.post("/explain")
+async def explained(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[str, Any]:
+    """How much of a prompt is cached, and where and how it leaves what is."""
+    tokens = await _tokens(server, body)
+    said = await server.engine.ask(lambda core: explain(core.pool, tokens, tenant.scope))
+    decode = server.prompts.tokenizer.decode
+    return {
+        "tokens": len(tokens),
+        "found": said.found,
+        "text_found": decode(tokens[: said.found], start=True)[-200:],
+        "wanted": {"tokens": said.wanted, "text": decode(said.wanted)},
+        "evicted": said.evicted,
+        "nearest": [
+            {
+                "tokens": each.tokens,
+                "text": decode(each.tokens),
+                "maker": each.maker,
+                "whole": each.whole,
+            }
+            for each in said.nearest
+        ],
+    }
+
+
+@router.delete("")
+async def forgotten(
+    server: TheServer, tenant: TheTenant, prefix: Annotated[str | None, Query()] = None
+) -> dict[str, int]:
+    """Forget every context that begins with that text; all of them, if none is given."""
+    tokens = [] if prefix is None else await _tokens(server, Prefix(prompt=prefix))
+    gone = await server.engine.ask(lambda core: forget(core.pool, tokens, tenant.scope))
+    return {"blocks": gone}
+
+
+@router.post("/pins", status_code=201)
+async def pinned(body: PinRequest, server: TheServer, tenant: TheTenant) -> dict[str, Any]:
+    """Evict the blocks of this prefix after all others, those too that are yet to be computed."""
+    tokens = await _tokens(server, body)
+    return _shown(await server.pins.pin(tenant, tokens, body.seconds))
+
+
+@router.get("/pins")
+async def pins(server: TheServer, tenant: TheTenant) -> dict[str, Any]:
+    """The tenant's pins."""
+    return {"pins": [_shown(pin) for pin in server.pins.of(tenant)]}
+
+
+@router.delete("/pins/{id}")
+async def unpinned(id: str, server: TheServer, tenant: TheTenant) -> dict[str, str]:
+    """End a pin."""
+    if not server.pins.unpin(tenant, id):
+        raise Refused(404, f"there is no pin {id[:100]!r}", code="pin_not_found", param="id")
+    return {"id": id}
+
+
+async def _tokens(server: Server, prefix: Prefix) -> list[int]:
+    if prefix.messages is None:
+        return (await server.prompts.one(prefix.prompt, server.most_bytes)).tokens
+    check_text([message.text for message in prefix.messages], server.most_bytes)
+    return await server.prompts.of_chat(prefix.messages, continues=False)
+
+
+def _shown(pin: Pin) -> dict[str, Any]:
+    left = pin.until - asyncio.get_running_loop().time()
+    return {
+        "id": pin.id,
+        "tokens": pin.tokens,
+        "blocks": pin.blocks,
+        "seconds_left": round(max(0.0, left), 3),
+    }
