@@ -231,9 +231,14 @@ def main() -> None:
     versions: dict[str, Any] = {}
     gguf, threads = embedded_file("smollm2-135m"), torch.get_num_threads()
     for peer in peers:
-        with Worker(peer, options.environments, bench.directory, gguf, threads) as worker:
-            versions[peer.name] = dict(worker.versions)
-            bench.beside(peer, worker, lambda line: console.print(line, highlight=False))
+        try:
+            with Worker(peer, options.environments, bench.directory, gguf, threads) as worker:
+                versions[peer.name] = dict(worker.versions)
+                bench.beside(peer, worker, lambda line: console.print(line, highlight=False))
+        except NotMeasured as failure:
+            console.print(f"{peer.name}: {failure}", highlight=False)
+            for row in bench.rows:
+                row.missing[peer.name] = str(failure)
     console.print(table(bench.rows))
     if not options.quick and only is None and families is None:
         write(options.json, "peers", [row.record() for row in bench.rows], peers=versions)

@@ -2,8 +2,8 @@
 
     python continuous_worker.py MODEL_DIRECTORY DTYPE THREADS
 
-A round is one call of `generate_batch`, with blocks shared as it does by default; samples are
-requests beside each other. It offers neither beams, nor scores of a given text, nor a schema.
+A round is one call of `generate_batch`, with blocks shared as it does by default, and kept from one
+round to the next. It offers neither beams, nor scores of a given text, nor a schema.
 """
 
 import sys
@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from protocol import Ids, NotOffered, Work, by_rounds, serve
+from protocol import Ids, NotOffered, Work, by_rounds, requests, serve
 from transformers import (  # pyright: ignore[reportMissingImports]
     AutoModelForCausalLM,
     ContinuousBatchingConfig,
     GenerationConfig,
 )
 
-PAGE, SPARE = 32, 512  # tokens of a page; pages beyond what the contexts need
+PAGE = 32  # tokens
 LACKS = {
     "beams": "continuous batching has no beam search",
     "score": "continuous batching scores no text that is given",
@@ -36,6 +36,8 @@ def load() -> Callable[[Work], Callable[[], list[Ids]]]:
     def prepare(work: Work) -> Callable[[], list[Ids]]:
         if work["kind"] in LACKS:
             raise NotOffered(LACKS[work["kind"]])
+        if hasattr(model, "_cached_continuous_batching_manager"):
+            model.destroy_cached_continuous_batching_manager()
         return lambda: by_rounds(work, partial(generate, model, work))
 
     return prepare
@@ -45,21 +47,31 @@ def generate(model: Any, work: Work, contexts: list[Ids]) -> list[Ids]:
     """New tokens of one batch; of samples, those of all of them."""
     wide = work["width"] if work["kind"] == "sample" else 1
     drawing = {"do_sample": True, "temperature": 0.8} if wide > 1 else {"do_sample": False}
-    settings = GenerationConfig(
-        max_new_tokens=work["tokens"], eos_token_id=-1, pad_token_id=0, **drawing
-    )
-    asked = [ids for ids in contexts for _ in range(wide)]
-    pages = sum(-(-(len(ids) + work["tokens"]) // PAGE) for ids in asked)
-    batching = ContinuousBatchingConfig(
-        page_size=PAGE, num_blocks=pages + SPARE, max_batch_tokens=2048
-    )
     found = model.generate_batch(
-        asked, generation_config=settings, continuous_batching_config=batching, warmup=False
+        contexts,
+        generation_config=GenerationConfig(
+            max_new_tokens=work["tokens"],
+            num_return_sequences=wide,
+            eos_token_id=-1,
+            pad_token_id=0,
+            **drawing,
+        ),
+        continuous_batching_config=ContinuousBatchingConfig(
+            page_size=PAGE, num_blocks=pages(work, wide), max_batch_tokens=2048
+        ),
+        persistent_manager=True,
+        warmup=False,
     )
-    new = [
-        found[name].generated_tokens for name in sorted(found, key=lambda n: int(n.split("_")[-1]))
-    ]
+    new = [each.generated_tokens for each in found.values()]
     return [[t for text in new[at : at + wide] for t in text] for at in range(0, len(new), wide)]
+
+
+def pages(work: Work, wide: int) -> int:
+    """Enough for all texts of all rounds, were nothing shared."""
+    longest = sum(
+        max(len(request["ids"]) for request in batch) + work["tokens"] for batch in work["rounds"]
+    )
+    return len(requests(work)) * wide * (1 + longest // PAGE)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ def by_rounds(work: Work, draw: Draw) -> list[Ids]:
     for batch in work["rounds"]:
         contexts = [_before(request, read) + request["ids"] for request in batch]
         found = draw(contexts)
+        lengths = {len(each) for each in found}
+        assert work["kind"] == "json" or lengths == {work["tokens"] * work["width"]}, lengths
         drawn += found
         read += [context + new for context, new in zip(contexts, found, strict=True)]
     return drawn

@@ -25,7 +25,7 @@ def load() -> Callable[[Work], Callable[[], list[Ids]]]:
         dtype=sys.argv[2],
         max_model_len=2048,
         enable_prefix_caching=True,
-        structured_outputs_config={"disable_any_whitespace": True},
+        structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
         seed=0,
     )
 

@@ -62,7 +62,7 @@ def test_rounds_read_what_was_drawn(work: Any) -> None:
 
     def draw(contexts: list[list[int]]) -> list[list[int]]:
         seen.extend(contexts)
-        return answers(work.tokens)(contexts)
+        return answers(work.tokens * work.width)(contexts)
 
     drawn = protocol.by_rounds(plain, draw)
     assert len(drawn) == len(seen) == len(work.requests)
