@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ramet.runtime.grammar.state import Grammar, Mask
 from ramet.runtime.sampling.row import SamplingRow
 
 Rows = Sequence[SamplingRow]
@@ -65,7 +66,7 @@ def penalise_presence(logits: Tensor, rows: Rows) -> None:
     index = [i for i, row in enumerate(rows) if row.penalises]
     if index:
         cells = _cells(logits, index, [rows[i].tally.ids for i in index])
-        logits[cells] -= _tensor(logits, np.concatenate([_penalty(rows[i]) for i in index]))
+        logits[cells] -= _tensor(logits, np.concatenate([penalty(rows[i]) for i in index]))
 
 
 def keep_to_grammar(logits: Tensor, rows: Rows) -> None:
@@ -182,20 +183,26 @@ def _tensor(logits: Tensor, values: NDArray[np.floating]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).to(logits.device)
 
 
-def _penalty(row: SamplingRow) -> NDArray[np.floating]:
+def penalty(row: SamplingRow) -> NDArray[np.floating]:
+    """What presence and frequency take from the logit of each token of the row's tally."""
     counts = row.tally.counts
     return row.params.presence_penalty * (counts > 0) + row.params.frequency_penalty * counts
 
 
+def packed_mask(row: SamplingRow, grammar: Grammar) -> Mask:
+    """What the row's grammar allows next, packed as its mask; no end while the text goes on."""
+    mask = grammar.mask()
+    if row.goes_on and not grammar.finished:
+        mask = mask.copy()
+        for end in grammar.ends:
+            mask[end // 8] &= ~(1 << end % 8) & 255
+    return mask
+
+
 def _allowed(rows: Rows, size: int) -> NDArray[np.bool_]:
     """What each row's grammar allows next [R, V]."""
-    grammars = [row.grammar for row in rows if row.grammar is not None]
-    packed = np.stack([grammar.mask() for grammar in grammars])
-    allowed = np.unpackbits(packed, axis=1, count=size, bitorder="little").view(np.bool_)
-    for line, row, grammar in zip(allowed, rows, grammars, strict=True):
-        if row.goes_on and not grammar.finished:
-            line[grammar.ends] = False
-    return allowed
+    packed = np.stack([packed_mask(row, row.grammar) for row in rows if row.grammar is not None])
+    return np.unpackbits(packed, axis=1, count=size, bitorder="little").view(np.bool_)
 
 
 def _ends(

@@ -54,20 +54,26 @@ class Sampler:
 
         Log-probabilities are those of the model: of the logits before any processor. A row whose
         logits hold NaN or +inf, or that has no token left, gets a `SamplingError` in its draw.
+        Logits on a CUDA device are drawn there.
         """
         assert len(logits) == len(rows) == len(positions), "one row and one position for each line"
+        if logits.is_cuda:
+            from ramet.runtime.sampling import device
+
+            return device.sample(logits, rows, positions)
         logits = logits.float()
         best = _best(logits)
         raw = _Logprobs.of(logits, rows)
         drawn = best if all(row.plain for row in rows) else _choose(logits, rows, positions)
         draws = [
-            _draw(token, sound, left)
+            draw_of(token, sound, left)
             for token, sound, left in zip(drawn.tokens, best.sound, drawn.sound, strict=True)
         ]
         return draws if raw is None else raw.told(draws, rows)
 
 
-def _draw(token: int, sound: bool, left: bool) -> Draw:
+def draw_of(token: int, sound: bool, left: bool) -> Draw:
+    """The draw of a token, if the model's logits are sound and the processors left any."""
     if sound and left:
         return Draw(token)
     return Draw(-1, error=SamplingError(_ALL_MASKED if sound else _UNSOUND))
@@ -108,15 +114,10 @@ def _race(probabilities: Tensor, places: Sequence[tuple[int, int, int]]) -> list
 
 
 def _best(logits: Tensor) -> Best:
-    """The argmax of logits [R, V]; on a CPU numpy's, which takes 0.1 ms where torch takes 1
-    (R=32, V=49152).
-    """
-    if logits.device.type == "cpu":
-        array = logits.numpy()
-        found = array.argmax(-1)
-        return Best(found.tolist(), np.isfinite(array[np.arange(len(found)), found]).tolist())
-    peaks, tokens = logits.max(-1)
-    return Best(tokens.tolist(), peaks.isfinite().tolist())
+    """The argmax of logits [R, V] on a CPU: numpy's takes 0.1 ms, torch's 1 (R=32, V=49152)."""
+    array = logits.numpy()
+    found = array.argmax(-1)
+    return Best(found.tolist(), np.isfinite(array[np.arange(len(found)), found]).tolist())
 
 
 @dataclass(frozen=True, slots=True)
