@@ -11,7 +11,7 @@ from ramet.runtime.devices import default_dtype, device_of
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models import sources
 from ramet.runtime.models.config import DecoderConfig, is_native
-from ramet.runtime.models.linear import FloatLinear, Int8Linear
+from ramet.runtime.models.linear import FloatLinear, Int8Linear, LinearMaker
 from ramet.runtime.models.llama import LlamaDecoder
 from ramet.runtime.models.model import Model, ModelShape, PagedAttention
 from ramet.runtime.models.weights import Checkpoint
@@ -48,6 +48,8 @@ def load_model(
         dtype = default_dtype(place)
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+    if dtype == "int8" and place.type != "cpu":
+        raise ModelError(f"dtype 'int8' is for device='cpu', not {device!r}: take bfloat16")
     if dtype == "int8" and not int8.available(cache / "kernels"):
         raise ModelError(
             "dtype 'int8' needs the compiled kernels, which cannot be used here: install a C++ "
@@ -87,8 +89,16 @@ def _native(
         name=name,
         device=device,
     )
-    make = Int8Linear if dtype == "int8" else FloatLinear
-    return LlamaDecoder(config, shape, Checkpoint(directory, shape.dtype, device), make)
+    weights = Checkpoint(directory, shape.dtype, device)
+    return LlamaDecoder(config, shape, weights, _maker(dtype, device))
+
+
+def _maker(dtype: str, device: torch.device) -> LinearMaker:
+    if device.type != "cpu":
+        from ramet.runtime.models.linear_gpu import GpuLinear
+
+        return GpuLinear
+    return Int8Linear if dtype == "int8" else FloatLinear
 
 
 def _eos(raw: dict[str, Any], directory: Path) -> frozenset[int]:

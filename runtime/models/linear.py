@@ -16,7 +16,7 @@ class Linear(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
     def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        """`residual + self(x)`"""
+        """`residual + self(x)`; the residual may be overwritten."""
         ...
 
     def of_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -24,7 +24,10 @@ class Linear(Protocol):
         ...
 
     def of_gate_added_to(self, residual: Tensor, gate_up: Tensor) -> Tensor:
-        """`residual + self(silu(gate) · up)`, from both beside each other `[n, 2 * in]`."""
+        """`residual + self(silu(gate) · up)`, from both beside each other `[n, 2 * in]`.
+
+        The residual may be overwritten.
+        """
         ...
 
 

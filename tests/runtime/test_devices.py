@@ -1,11 +1,14 @@
 """A device that is not there says what is missing; dtypes follow from the device."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from ramet.runtime import devices
 from ramet.runtime.devices import default_dtype, device_of, kv_dtype_of
-from ramet.runtime.errors import EngineError
+from ramet.runtime.errors import EngineError, ModelError
+from ramet.runtime.models import load_model
 
 
 @pytest.fixture
@@ -61,3 +64,9 @@ def test_keys_and_values_are_kept_as_the_model_computes_unless_told() -> None:
     assert kv_dtype_of(None, torch.float16) == torch.float16
     assert kv_dtype_of("bfloat16", torch.float32) == torch.bfloat16
     assert kv_dtype_of("float8", torch.bfloat16) == torch.float8_e4m3fn
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_model_is_not_loaded_to_a_gpu_in_int8(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'int8' is for device='cpu', not 'cuda': take bfloat16"):
+        load_model("anything", dtype="int8", cache=tmp_path, device="cuda")

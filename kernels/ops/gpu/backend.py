@@ -15,11 +15,12 @@ from ramet.kernels.gpu.attention import attend
 from ramet.kernels.gpu.copies import COPY_FIELDS, copy_blocks
 from ramet.kernels.gpu.merge import merge
 from ramet.kernels.gpu.plan import Cut, Plan, Reader, Room
+from ramet.kernels.gpu.rotary import rotate_and_write
 from ramet.kernels.gpu.runs import Runs, Tuning, runs_of
 from ramet.kernels.gpu.sheet import Sheet
 from ramet.kernels.gpu.write import write
 from ramet.kernels.layout import KVCache, Step
-from ramet.kernels.rotary import HeadNorms, Rotary, apart
+from ramet.kernels.rotary import HeadNorms, Rotary
 
 _PROGRAMS_OF_A_PROCESSOR = 4  # not yet measured on a GPU
 
@@ -78,10 +79,7 @@ class GpuBackend:
         rotary: Rotary,
         norms: HeadNorms | None = None,
     ) -> Tensor:
-        layout = self.cache.layout
-        query, key, value = apart(joined, layout.kv_heads, layout.head_dim, rotary, norms)
-        self.write(plan, layer, key, value)
-        return query
+        return rotate_and_write(joined, self.cache.data[layer], plan.slots, rotary, norms)
 
     def attend(
         self,
