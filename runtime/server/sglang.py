@@ -38,11 +38,11 @@ _IMAGES = "this server reads text only"
 class SglSampling(Wire):
     """`sampling_params`, by SGLang's names. What is null is left out."""
 
-    max_new_tokens: Integer | None = Field(None, ge=0)
+    max_new_tokens: Integer | None = Field(default=None, ge=0)
     min_new_tokens: Integer | None = None
-    n: Integer | None = Field(None, ge=1)
+    n: Integer | None = Field(default=None, ge=1)
     stop: Stops | None = None
-    stop_token_ids: list[Integer] | None = Field(None, max_length=MAX_ITEMS)
+    stop_token_ids: list[Integer] | None = Field(default=None, max_length=MAX_ITEMS)
     stop_regex: Stops | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -75,7 +75,7 @@ class GenerateRequest(Wire):
     sampling_params: SglSampling | list[SglSampling] | None = None
     return_logprob: bool | None = None
     logprob_start_len: Integer | None = None
-    top_logprobs_num: Integer | None = Field(None, ge=0)
+    top_logprobs_num: Integer | None = Field(default=None, ge=0)
     return_text_in_logprobs: bool | None = None
     stream: bool | None = None
     rid: str | list[str] | None = None  # no effect

@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ramet.runtime.sampling import Draw
@@ -51,8 +52,7 @@ class CompletionLogprobs:
             if token in self._tokenizer.control_ids:
                 name = self._tokenizer.token_bytes(token).decode()
                 self._offset += len(name) if text.startswith(name, self._offset) else 0
-            else:
-                self._pass(token)
+        self._decoder.reset()
         self._offset = len(text)
         return found
 
@@ -61,7 +61,6 @@ class CompletionLogprobs:
         found = _empty()
         for draw in draws:
             self._add(found, draw.token, draw.logprob, draw.top)
-            self._pass(draw.token)
         return found
 
     def _add(
@@ -69,7 +68,7 @@ class CompletionLogprobs:
     ) -> None:
         found["tokens"].append(self._spelled(token))
         found["token_logprobs"].append(None if logprob is None else finite(logprob))
-        found["text_offset"].append(self._offset)
+        found["text_offset"].append(self._pass(token))
         if top is None or logprob is None:
             found["top_logprobs"].append(None)
             return
@@ -78,9 +77,15 @@ class CompletionLogprobs:
             likeliest.setdefault(self._spelled(each), finite(p))
         found["top_logprobs"].append(likeliest)
 
-    def _pass(self, token: int) -> None:
+    def _pass(self, token: int) -> int:
+        """Where the token begins: one that is no whole text, with the character it is part of."""
+        begin = self._offset
         if self._tokenizer.is_text(token):
-            self._offset += len(self._decoder.decode(self._tokenizer.token_bytes(token)))
+            spelled = self._tokenizer.token_bytes(token)
+            self._offset += len(self._decoder.decode(spelled))
+            with suppress(UnicodeDecodeError):
+                begin = self._offset - len(spelled.decode())
+        return begin
 
     def _spelled(self, token: int) -> str:
         return _name(self._tokenizer.token_bytes(token))

@@ -103,7 +103,7 @@ class Sampling(Wire):
     """What both routes take. Fields that are null are as if they were left out."""
 
     model: str = Field(max_length=512)
-    n: Integer | None = Field(None, ge=1)
+    n: Integer | None = Field(default=None, ge=1)
     stop: Stops | None = None
     seed: Integer | None = None
     temperature: float | None = None
@@ -111,7 +111,7 @@ class Sampling(Wire):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: Bias | None = None
-    max_tokens: Integer | None = Field(None, ge=0)
+    max_tokens: Integer | None = Field(default=None, ge=0)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None  # no effect
@@ -127,8 +127,8 @@ class Sampling(Wire):
     allowed_token_ids: Tokens | None = None
     regex: str | None = None
     grammar: str | None = None
-    choice: list[str] | None = Field(None, max_length=MAX_ITEMS)
-    beams: Integer | None = Field(None, ge=1)
+    choice: list[str] | None = Field(default=None, max_length=MAX_ITEMS)
+    beams: Integer | None = Field(default=None, ge=1)
     length_penalty: float | None = None
     early_stopping: bool | Literal["never"] | None = None
 
@@ -147,9 +147,9 @@ class CompletionRequest(Sampling):
     """`POST /v1/completions`."""
 
     prompt: Prompt
-    best_of: Integer | None = Field(None, ge=1)
+    best_of: Integer | None = Field(default=None, ge=1)
     echo: bool | None = None
-    logprobs: Integer | None = Field(None, ge=0)
+    logprobs: Integer | None = Field(default=None, ge=0)
     suffix: Annotated[None, Absent("", why="this server fills no gaps; it goes on")] = None
     parse_special: bool | None = None  # False: control tokens in a prompt are text
 
@@ -201,7 +201,7 @@ class JsonSchema(Wire):
 
     name: str | None = None
     description: str | None = None
-    schema_: dict[str, Any] | bool | None = Field(None, alias="schema")
+    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
     strict: bool | None = None  # it always is
 
 
@@ -222,14 +222,14 @@ class ChatRequest(Sampling):
     """`POST /v1/chat/completions`."""
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_ITEMS)
-    max_completion_tokens: Integer | None = Field(None, ge=1)
+    max_completion_tokens: Integer | None = Field(default=None, ge=1)
     logprobs: bool | None = None
-    top_logprobs: Integer | None = Field(None, ge=0)
+    top_logprobs: Integer | None = Field(default=None, ge=0)
     response_format: ResponseFormat | None = None
     continue_final_message: bool | None = None  # go on in the last message, an assistant's
 
     # No effect here.
-    metadata: dict[str, str] | None = Field(None, max_length=MAX_ITEMS)
+    metadata: dict[str, str] | None = Field(default=None, max_length=MAX_ITEMS)
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None

@@ -17,9 +17,9 @@ router = APIRouter(tags=["tokens"])
 class TokenizeRequest(Wire):
     """A text, or messages."""
 
-    model: str | None = Field(None, max_length=512)
+    model: str | None = Field(default=None, max_length=512)
     prompt: str | None = None
-    messages: list[Message] | None = Field(None, min_length=1, max_length=MAX_ITEMS)
+    messages: list[Message] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
     add_special_tokens: bool | None = None  # what the tokenizer puts before a text; it does
     parse_special: bool | None = None  # False: control tokens in the prompt are text
     add_generation_prompt: bool | None = None  # what invites the assistant; it does
@@ -35,7 +35,7 @@ class TokenizeRequest(Wire):
 class DetokenizeRequest(Wire):
     """Tokens."""
 
-    model: str | None = Field(None, max_length=512)
+    model: str | None = Field(default=None, max_length=512)
     tokens: Annotated[list[Integer], Field(max_length=1 << 20)]
 
 
