@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ramet.kernels import Step
 from ramet.kernels.gpu.backend import GpuBackend
-from ramet.kernels.gpu.plan import Plan, Room
+from ramet.kernels.gpu.plan import Plan
 from ramet.runtime.inputs import Inputs, staged
 from ramet.runtime.models import Model, PagedAttention
 
@@ -91,7 +91,7 @@ class DecodeGraphs:
                 self._backend.refill(found.plan, step)
                 _fill(found.inputs, inputs)
                 return found
-            room = Room.for_decoding(*key, programs=self._backend.tuning.programs)
+            room = self._backend.room_for_decoding(*key)
             plan = self._backend.plan(step, room)
         except ValueError:  # its forest is deeper than the room of a plan
             return None

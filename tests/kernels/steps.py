@@ -109,9 +109,14 @@ class World:
         expected = self.run(self.reference, window=window, softcap=softcap)
         for backend in (self.cpu, self.compiled):
             got = self.run(backend, window=window, softcap=softcap)
-            self._compare(got, expected)
+            self.agree(got, expected)
 
-    def _compare(self, got: list[Tensor], expected: list[Tensor]) -> None:
+    def agree(self, got: list[Tensor], expected: list[Tensor]) -> None:
+        """Layer by layer, within the tolerance; what was expected is the reference's.
+
+        Raises:
+            AssertionError: they do not.
+        """
         for ours, truth in zip(got, expected, strict=True):
             assert ours.dtype == truth.dtype == self.case.dtype
             assert ours.shape == truth.shape
@@ -119,7 +124,7 @@ class World:
             if not ours.numel():
                 continue
             error = ours.float() - truth.float()
-            assert error.abs().max() <= self.tolerance
+            assert error.abs().max() <= self.tolerance, self.case
             if len(error.flatten()) >= 64:
                 assert error.square().mean().sqrt() <= self.tolerance / 4, "and mostly far less"
 

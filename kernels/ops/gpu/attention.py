@@ -19,8 +19,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ramet.kernels.gpu.runs import ITEM_FIELDS, ROW_FIELDS
+from ramet.kernels.gpu.runs import ITEM_FIELDS, NARROW, ROW_FIELDS
 
+MOST_LANES = 64  # of a program; see `tile_of`
+MOST_LANES_FLOAT32 = 32
 _LEAST = 16  # a side of a matrix product that tensor cores take
 
 
@@ -32,14 +34,15 @@ class Work:
     beyond `counts` ends at once.
     """
 
-    counts: Tensor  # [2] items, merged rows
-    items: Tensor  # [W, ITEM_FIELDS]
+    counts: Tensor  # [3] narrow items, wide items, merged rows
+    narrow: Tensor  # [W, ITEM_FIELDS]
+    wide: Tensor  # [W, ITEM_FIELDS]
     entry_rows: Tensor  # [N]
     entry_slots: Tensor  # [N]
     rows: Tensor  # [T, ROW_FIELDS]
     masks: Tensor  # [words]; empty: no row belongs to a tree
     tables: Tensor  # [S, M]
-    widest: int  # most entries of an item
+    lanes: int  # of a wide item, at most
 
 
 def attend(
@@ -74,56 +77,71 @@ def attend(
     assert dim == 1 or query.stride(2) == out.stride(2) == 1, "a head lies in one piece"
     assert partial.shape[1:] == (heads, dim) and partial.is_contiguous()
     assert data.stride(2) == dim and data.stride(3) == 1, "a head's slots are rows of one matrix"
-    if not len(work.items):
-        return
-    groups = heads // kv_heads
-    block_d = max(_LEAST, triton.next_power_of_2(dim))
-    _attend_kernel[(len(work.items) * kv_heads,)](
-        out,
-        partial,
-        sums,
-        query,
-        data[0],
-        data[1],
-        work.counts,
-        work.items,
-        work.entry_rows,
-        work.entry_slots,
-        work.rows,
-        work.masks,
-        work.tables,
-        scale,
-        softcap or 1.0,
-        window or 0,
-        out.stride(0),
-        out.stride(1),
-        query.stride(0),
-        query.stride(1),
-        data.stride(1),
-        work.tables.stride(0),
-        kv_heads,
-        GROUPS=groups,
-        HEAD_DIM=dim,
-        BLOCK_SIZE=block,
-        BLOCK_M=max(_LEAST, triton.next_power_of_2(work.widest * groups)),
-        BLOCK_N=keys_at_once(block_d, query.dtype),
-        BLOCK_D=block_d,
-        WINDOWED=window is not None,
-        CAPPED=softcap is not None,
-        TREES=len(work.masks) > 0,
-        ITEM=ITEM_FIELDS,
-        ROW=ROW_FIELDS,
-        num_warps=4,  # not yet measured on a GPU
-        num_stages=2,  # not yet measured on a GPU
-    )
+    sizes = ((work.narrow, work.counts[0:], NARROW), (work.wide, work.counts[1:], work.lanes))
+    for items, count, lanes in sizes:
+        if not len(items):
+            continue
+        tile = tile_of(lanes, dim, query.dtype)
+        _attend_kernel[(len(items) * kv_heads,)](
+            out,
+            partial,
+            sums,
+            query,
+            data[0],
+            data[1],
+            count,
+            items,
+            work.entry_rows,
+            work.entry_slots,
+            work.rows,
+            work.masks,
+            work.tables,
+            scale,
+            softcap or 1.0,
+            window or 0,
+            out.stride(0),
+            out.stride(1),
+            query.stride(0),
+            query.stride(1),
+            data.stride(1),
+            work.tables.stride(0),
+            kv_heads,
+            GROUPS=heads // kv_heads,
+            HEAD_DIM=dim,
+            BLOCK_SIZE=block,
+            BLOCK_M=tile.lanes,
+            BLOCK_N=tile.keys,
+            BLOCK_D=tile.dim,
+            WINDOWED=window is not None,
+            CAPPED=softcap is not None,
+            TREES=len(work.masks) > 0,
+            ITEM=ITEM_FIELDS,
+            ROW=ROW_FIELDS,
+            num_warps=tile.warps,
+            num_stages=2,  # not yet measured on a GPU
+        )
 
 
-def keys_at_once(block_d: int, dtype: torch.dtype) -> int:
-    """Keys of a tile: what two stages of keys and values take of shared memory stays under 64 KiB.
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The shape of a program."""
 
-    Not yet measured on a GPU.
+    lanes: int
+    keys: int
+    dim: int
+    warps: int
+
+
+def tile_of(lanes: int, dim: int, dtype: torch.dtype) -> Tile:
+    """As large as registers hold: compiled for sm_80 and sm_90, nothing spills up to 64 lanes of a
+    narrow dtype and 32 of float32, for head_dim up to 256. Speed is not yet measured on a GPU.
     """
-    return max(_LEAST, min(64, (1 << 14) // (block_d * dtype.itemsize)))
+    lanes = max(_LEAST, triton.next_power_of_2(lanes))
+    dim = max(_LEAST, triton.next_power_of_2(dim))
+    narrow = dtype.itemsize < 4
+    keys = max(_LEAST, min(64, (1 << 13) // dim)) if narrow else _LEAST
+    warps = 8 if lanes * dim >= (1 << 13) or (lanes > _LEAST and not narrow) else 4
+    return Tile(lanes, keys, dim, warps)
 
 
 @triton.jit
@@ -146,7 +164,7 @@ def _attend_kernel(
     query_ptr: tl.tensor,
     key_ptr: tl.tensor,
     value_ptr: tl.tensor,
-    counts_ptr: tl.tensor,
+    count_ptr: tl.tensor,
     items_ptr: tl.tensor,
     entry_rows_ptr: tl.tensor,
     entry_slots_ptr: tl.tensor,
@@ -179,7 +197,7 @@ def _attend_kernel(
     program = tl.program_id(0).to(tl.int64)
     item = program // kv_heads
     kv_head = program % kv_heads
-    if item >= tl.load(counts_ptr):
+    if item >= tl.load(count_ptr):
         return
     item_ptr = items_ptr + item * ITEM
     table_ptr = tables_ptr + tl.load(item_ptr).to(tl.int64) * stride_table

@@ -11,7 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ramet.kernels.gpu.attention import attend
+from ramet.kernels.gpu.attention import MOST_LANES, MOST_LANES_FLOAT32, attend
 from ramet.kernels.gpu.copies import COPY_FIELDS, copy_blocks
 from ramet.kernels.gpu.merge import merge
 from ramet.kernels.gpu.plan import Cut, Plan, Reader, Room
@@ -19,7 +19,7 @@ from ramet.kernels.gpu.rotary import rotate_and_write
 from ramet.kernels.gpu.runs import Runs, Tuning, runs_of
 from ramet.kernels.gpu.sheet import Sheet
 from ramet.kernels.gpu.write import write
-from ramet.kernels.layout import KVCache, Step
+from ramet.kernels.layout import KVCache, KVLayout, Step
 from ramet.kernels.rotary import HeadNorms, Rotary
 
 _PROGRAMS_OF_A_PROCESSOR = 4  # not yet measured on a GPU
@@ -40,8 +40,9 @@ class GpuBackend:
         if cache.layout.device.type == "cpu" and not triton.knobs.runtime.interpret:
             raise ValueError("triton on the CPU needs TRITON_INTERPRET=1 before it is imported")
         self.cache = cache
-        self.tuning = tuning if tuning is not None else tuning_for(cache.layout.device)
+        self.tuning = tuning if tuning is not None else tuning_for(cache.layout)
         self._readers: dict[Reader, None] = {}  # that layers have been, in order
+        self._kept: list[Tensor] = []  # float32, for partial results
 
     def plan(self, step: Step, room: Room | None = None) -> Plan:
         """Work out what every layer repeats, and start its copy to the device.
@@ -68,6 +69,11 @@ class GpuBackend:
             raise ValueError("a plan can be refilled if it was made after one step was run")
         plan.fill(step, self._cut(step, plan.readers, plan.room))
 
+    def room_for_decoding(self, sequences: int, blocks: int) -> Room:
+        """For steps of up to so many sequences that bring one token each."""
+        programs = -(-self.tuning.programs // self.cache.layout.kv_heads)
+        return Room.for_decoding(sequences, blocks, programs)
+
     def write(self, plan: Plan, layer: int, key: Tensor, value: Tensor) -> None:
         write(self.cache.data[layer], plan.slots, key, value)
 
@@ -91,12 +97,14 @@ class GpuBackend:
         window: int | None = None,
         softcap: float | None = None,
     ) -> Tensor:
-        cut = self._read(plan, Reader(window, query.shape[1] // self.cache.layout.kv_heads))
+        heads = query.shape[1]
+        cut = self._read(plan, Reader(window, heads // self.cache.layout.kv_heads))
+        partial, sums = self._partials(cut.partials, heads)
         out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         attend(
             out,
-            cut.partial,
-            cut.sums,
+            partial,
+            sums,
             query,
             self.cache.data[layer],
             cut.work,
@@ -105,7 +113,7 @@ class GpuBackend:
             window=window,
             softcap=softcap,
         )
-        merge(out, cut.partial, cut.sums, cut.work.counts[1:], cut.merged, cut.starts)
+        merge(out, partial, sums, cut.work.counts[2:], cut.merged, cut.starts)
         return out
 
     def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
@@ -115,6 +123,20 @@ class GpuBackend:
         sheet.fill([np.array(copies, np.int64)])
         listed = sheet.part(0, len(copies), COPY_FIELDS)
         copy_blocks(self.cache.data, listed, self.cache.layout.block_size)
+
+    def _partials(self, count: int, heads: int) -> tuple[Tensor, Tensor]:
+        """Memory for partial results: `[count, heads, head_dim]` and `[count, heads]` float32.
+
+        The same for all layers and plans, which run one after the other. What is too small is kept,
+        since a captured graph may use it.
+        """
+        dim = self.cache.layout.head_dim
+        size = count * heads * (dim + 1)
+        if not self._kept or len(self._kept[-1]) < size:
+            room = max(size, 2 * len(self._kept[-1]) if self._kept else 0)
+            self._kept.append(torch.empty(room, device=self.cache.layout.device))
+        values, sums = self._kept[-1][:size].split((count * heads * dim, count * heads))
+        return values.view(count, heads, dim), sums.view(count, heads)
 
     def _read(self, plan: Plan, reader: Reader) -> Cut:
         """A reader that comes for the first time is planned for now, and from then on in time."""
@@ -133,18 +155,20 @@ class GpuBackend:
         self, step: Step, readers: tuple[Reader, ...], room: Room | None
     ) -> dict[Reader, Runs]:
         layout, tuning, runs = self.cache.layout, self.tuning, {}
+        if room is not None:
+            tuning = replace(tuning, most_lanes=min(room.lanes, tuning.most_lanes))
         for reader in readers:
-            if room is not None:
-                tuning = replace(tuning, most_lanes=room.widest * reader.groups)
             runs[reader] = runs_of(
                 step, layout.block_size, layout.kv_heads, reader.groups, reader.window, tuning
             )
         return runs
 
 
-def tuning_for(device: torch.device) -> Tuning:
+def tuning_for(layout: KVLayout) -> Tuning:
     """As many programs as a GPU's processors run at once; no splitting in the interpreter."""
-    if device.type != "cuda":
-        return Tuning()
-    processors = torch.cuda.get_device_properties(device).multi_processor_count
-    return Tuning(programs=_PROGRAMS_OF_A_PROCESSOR * processors)
+    programs = 1
+    if layout.device.type == "cuda":
+        processors = torch.cuda.get_device_properties(layout.device).multi_processor_count
+        programs = _PROGRAMS_OF_A_PROCESSOR * processors
+    lanes = MOST_LANES_FLOAT32 if layout.dtype == torch.float32 else MOST_LANES
+    return Tuning(programs=programs, most_lanes=lanes)

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ramet.kernels.gpu.attention import Work
+from ramet.kernels.gpu.attention import MOST_LANES, Work
 from ramet.kernels.gpu.runs import ITEM_FIELDS, ROW_FIELDS, Runs, row_facts, tree_masks
 from ramet.kernels.gpu.sheet import Sheet
 from ramet.kernels.layout import KVLayout, Step
@@ -31,17 +30,18 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The largest step that a plan holds; the last six for each reader."""
+    """The largest step that a plan holds; from `narrow` on, for each reader."""
 
     tokens: int
     sequences: int
     blocks: int  # of a block table
     masks: int  # words of tree masks; 0: no trees
-    items: int
+    narrow: int  # items, see `Runs`
+    wide: int
     entries: int
     merged: int
     partials: int
-    widest: int  # entries of an item
+    lanes: int  # of an item
 
     @classmethod
     def of(cls, step: Step, cuts: Mapping[Reader, Runs]) -> "Room":
@@ -52,11 +52,12 @@ class Room:
             sequences=step.block_tables.shape[0],
             blocks=step.block_tables.shape[1],
             masks=len(tree_masks(step, None)),
-            items=max((len(each.items) for each in runs), default=0),
+            narrow=max((len(each.narrow) for each in runs), default=0),
+            wide=max((len(each.wide) for each in runs), default=0),
             entries=max((len(each.rows) for each in runs), default=0),
             merged=max((len(each.merged) for each in runs), default=0),
             partials=max((int(each.starts[-1]) for each in runs), default=0),
-            widest=max((each.widest for each in runs), default=1),
+            lanes=max((each.lanes for each in runs), default=1),
         )
 
     @classmethod
@@ -64,18 +65,21 @@ class Room:
         """For one query token of each of so many sequences; generous, and not a bound.
 
         A step whose forest is so deep that it does not fit is refused by `Plan.fill`.
+
+        Args:
+            programs: that fill the device, by key head.
         """
-        parts = 4 * sequences + programs
         return cls(
             tokens=sequences,
             sequences=sequences,
             blocks=blocks,
             masks=0,
-            items=parts,
-            entries=4 * parts,
+            narrow=2 * sequences + programs,
+            wide=sequences + programs,
+            entries=8 * (sequences + programs),
             merged=sequences,
-            partials=4 * parts,
-            widest=16,
+            partials=8 * (sequences + programs),
+            lanes=MOST_LANES,
         )
 
 
@@ -86,12 +90,11 @@ class Cut:
     work: Work
     merged: Tensor  # [R]
     starts: Tensor  # [R + 1]
-    partial: Tensor  # [P, heads, head_dim] float32, for one layer after the other
-    sums: Tensor  # [P, heads] float32
+    partials: int  # partial results, at most
 
 
 _BASE = 3  # sub-buffers that all readers share: slots, rows, tables
-_OF_A_READER = 7  # and those of one: counts, items, entry rows, entry slots, merged, starts, masks
+_OF_A_READER = 8  # and of one: counts, narrow, wide, entry rows and slots, merged, starts, masks
 
 
 @dataclass(slots=True)
@@ -110,8 +113,9 @@ class Plan:
         room = self.room
         base = [room.tokens, room.tokens * ROW_FIELDS, room.sequences * room.blocks]
         each = [
-            2,
-            room.items * ITEM_FIELDS,
+            3,
+            room.narrow * ITEM_FIELDS,
+            room.wide * ITEM_FIELDS,
             room.entries,
             room.entries,
             room.merged,
@@ -135,8 +139,8 @@ class Plan:
         arrays: list[Ints] = [step.slots.numpy(), row_facts(step), tables]
         for reader in self.readers:
             cut = runs[reader]
-            counts = np.array([len(cut.items), len(cut.merged)])
-            arrays += [counts, cut.items, cut.rows, cut.slots, cut.merged, cut.starts]
+            counts = np.array([len(cut.narrow), len(cut.wide), len(cut.merged)])
+            arrays += [counts, cut.narrow, cut.wide, cut.rows, cut.slots, cut.merged, cut.starts]
             arrays.append(tree_masks(step, reader.window))
         self._sheet.fill(arrays)
         self.step = step
@@ -149,25 +153,22 @@ class Plan:
                 raise ValueError(f"the step needs room for {needs} {name}, and the plan has {has}")
 
     def _cut(self, index: int) -> Cut:
-        room, reader = self.room, self.readers[index]
+        room, part = self.room, self._sheet.part
         first = _BASE + index * _OF_A_READER
-        part = self._sheet.part
-        heads = self.layout.kv_heads * reader.groups
-        device = self.layout.device
         work = Work(
-            counts=part(first, 2),
-            items=part(first + 1, room.items, ITEM_FIELDS),
-            entry_rows=part(first + 2, -1),
-            entry_slots=part(first + 3, -1),
+            counts=part(first, 3),
+            narrow=part(first + 1, room.narrow, ITEM_FIELDS),
+            wide=part(first + 2, room.wide, ITEM_FIELDS),
+            entry_rows=part(first + 3, -1),
+            entry_slots=part(first + 4, -1),
             rows=part(1, room.tokens, ROW_FIELDS),
-            masks=part(first + 6, -1),
+            masks=part(first + 7, -1),
             tables=part(2, room.sequences, room.blocks),
-            widest=room.widest,
+            lanes=room.lanes,
         )
         return Cut(
             work=work,
-            merged=part(first + 4, -1),
-            starts=part(first + 5, -1),
-            partial=torch.empty(room.partials, heads, self.layout.head_dim, device=device),
-            sums=torch.empty(room.partials, heads, device=device),
+            merged=part(first + 5, -1),
+            starts=part(first + 6, -1),
+            partials=room.partials,
         )

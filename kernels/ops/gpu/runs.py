@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 
 ITEM_FIELDS = 5  # numbers of an item: sequence, first key, key after the last, first entry, entries
 ROW_FIELDS = 4  # numbers of a row: limit, position, first mask word, tokens of its tree
+NARROW = 16  # lanes that the narrowest program has anyway: decoding rows mostly need no more
 _ALIGNED = 16  # keys; a split run ends at a multiple of so many from its beginning
 
 
@@ -44,12 +45,13 @@ class Runs:
     An *item* is a range of keys of one block table with the rows that pass over it, its *entries*.
     """
 
-    items: Ints  # [W, ITEM_FIELDS], longest first
+    narrow: Ints  # [W, ITEM_FIELDS] items of up to NARROW lanes, longest first
+    wide: Ints  # [W, ITEM_FIELDS] the others
     rows: Ints  # [N] query row of each entry
     slots: Ints  # [N] where its partial result goes; −1: it is the row's only one, and final
     merged: Ints  # [R] rows with several partial results
     starts: Ints  # [R + 1] row merged[i] has partial results starts[i] … starts[i + 1]
-    widest: int  # most entries of an item
+    lanes: int  # most entries × query heads of a key head that an item has
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,10 @@ def runs_of(
         begins = np.maximum(0, members.common - window + 1)
     items, rows = _joined(shared, members, begins, block, most_rows)
     items, rows = _split(items, rows, kv_heads, tuning)
-    return _numbered(items, rows, step.tokens)
+    narrow = items[:, 4] * groups <= NARROW
+    slots, merged, starts = _numbered(rows, step.tokens)
+    lanes = int(items[:, 4].max(initial=1)) * groups
+    return Runs(items[narrow], items[~narrow], rows, slots, merged, starts, lanes)
 
 
 def row_facts(step: Step) -> Ints:
@@ -262,12 +267,12 @@ def _split(items: Ints, rows: Ints, kv_heads: int, tuning: Tuning) -> tuple[Ints
     return cut[np.argsort(cut[:, 1] - cut[:, 2], kind="stable")], entry_rows
 
 
-def _numbered(items: Ints, rows: Ints, tokens: int) -> Runs:
-    """Places for partial results, those of a row beside each other."""
+def _numbered(rows: Ints, tokens: int) -> tuple[Ints, Ints, Ints]:
+    """Places for partial results, those of a row beside each other: slots, merged and starts."""
     counts = np.bincount(rows, minlength=tokens)
     several = np.flatnonzero(counts[rows] > 1)
     slots = np.full(len(rows), -1, np.int64)
     slots[several[np.argsort(rows[several], kind="stable")]] = np.arange(len(several))
     merged = np.flatnonzero(counts > 1)
     starts = np.concatenate([[0], np.cumsum(counts[merged])])
-    return Runs(items, rows, slots, merged, starts, int(items[:, 4].max(initial=1)))
+    return slots, merged, starts
