@@ -234,6 +234,65 @@ def fmt(
 
 
 @app.command(epilog=CODES)
+def serve(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="An embedded model, a directory, a .gguf file, or a hub id.",
+            autocompletion=completion.models,
+        ),
+    ] = MODEL,
+    name: Annotated[
+        str | None, typer.Option(help="What clients call the model; as --model, if not given.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; more than this machine needs a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any that is free.")] = 8000,
+    keys: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Who may ask: a line TENANT KEY for each key. Tenants share nothing.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda, or cuda:N.")] = "cpu",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16", "int8"] | None,
+        typer.Option(help="What the model computes with; the device's own default if not given."),
+    ] = None,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds that running programs get to end on SIGTERM.")
+    ] = 30.0,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=VALUE",
+            help="Change a limit: one of a run's, as for run, or of the server's: body_bytes, "
+            "prompts, n, beams, running, queue, tenant …",
+        ),
+    ] = None,
+) -> None:
+    """Serve programs over HTTP. Keys can also be in RAMET_KEYS, with commas for lines."""
+    from ramet.runtime.cli.serving import run_server
+
+    run_server(
+        model=model,
+        name=name,
+        device=device,
+        dtype=dtype,
+        host=host,
+        port=port,
+        keys=keys,
+        drain=drain,
+        limits=limit or [],
+    )
+
+
+@app.command(epilog=CODES)
 def models(json: Json = False) -> None:
     """List the models that a package brings."""
     from ramet.runtime.cli.models import models

@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, NoReturn
@@ -92,8 +92,8 @@ def items_for(file: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**given, **item} for _, item in rows]
 
 
-def limits_for(given: Sequence[str]) -> Limits:
-    """The limits with those changed that `--limit name=value` names."""
+def limits_for(given: Sequence[str], limits: Limits | None = None) -> Limits:
+    """The limits, or the usual ones, with those changed that `--limit name=value` names."""
     kinds = {field.name: type(field.default) for field in fields(Limits)}
     found: dict[str, Any] = {}
     for each in given:
@@ -108,7 +108,7 @@ def limits_for(given: Sequence[str]) -> Limits:
         except ValueError:
             _wrong("--limit", f"{name} must be a number, not {text!r}")
     try:
-        return Limits(**found)
+        return replace(limits or Limits(), **found)
     except ValueError as error:
         _wrong("--limit", str(error))
 

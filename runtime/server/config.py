@@ -12,7 +12,8 @@ class ConfigError(RametError):
     """A setting of a server is out of range, or not safe."""
 
 
-def _program_limits() -> Limits:
+def program_limits() -> Limits:
+    """Of a run that somebody else sent: less than what a program of one's own may take."""
     return Limits(
         source_bytes=65_536,
         statements=4_096,
@@ -38,7 +39,7 @@ class ServerConfig:
     port: int = 8000  # 0: any that is free
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # each with its tenant
     model: str = "default"  # what clients call it
-    program: Limits = field(default_factory=_program_limits)  # of each run
+    program: Limits = field(default_factory=program_limits)  # of each run
     body_bytes: int = 1 << 20
     prompt_bytes_per_token: int = 16  # of one text, for each token of the context
     prompts: int = 64  # of one call, and argument sets of one batch

@@ -1,6 +1,7 @@
 """A server on the toy engine, asked in process through ASGI."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from typing import Any
 
 import httpx2
 from fastapi import FastAPI
+from transformers import PreTrainedTokenizerFast
 
 from ramet.runtime import AsyncEngine, Engine, EngineConfig
 from ramet.runtime.server import ServerConfig, create_app
+from ramet.runtime.server.serve import Listener, serve as serve_it
 from ramet.runtime.tokenizer import Tokenizer
-from tests.runtime.conftest import ToyModel, all_back
+from tests.runtime.conftest import ToyModel, all_back, byte_backend
 
 BLOCKS = 256
 
@@ -74,3 +77,36 @@ def serve(tokenizer: Tokenizer, body: Body, **settings: Any) -> None:
             await body(served)
 
     asyncio.run(main())
+
+
+@asynccontextmanager
+async def listening(
+    tokenizer: Tokenizer, *, key: str | None = None, context: int = 4096, **config: Any
+) -> AsyncGenerator[tuple[Served, Listener], None]:
+    """As `serving`, on a socket; afterwards it is told to stop, and ends."""
+    engine = Engine.of(ToyModel(context), tokenizer, EngineConfig(num_blocks=BLOCKS))
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    async with AsyncEngine.of(engine) as served:
+        app = create_app(served, ServerConfig(**config))
+        listener = Listener(app)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            url = f"http://127.0.0.1:{free.getsockname()[1]}"
+            running = asyncio.create_task(listener.serve([free]))
+            async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+                model = engine.core.model
+                assert isinstance(model, ToyModel)
+                yield Served(app, client, served, model), listener
+            listener.should_exit = True
+            async with asyncio.timeout(10):
+                await running
+    assert all_back(engine.core)
+
+
+def toy_server(**config: Any) -> None:
+    """A server on the toy model that listens; prints its address. For a process of its own."""
+    engine = Engine.of(
+        ToyModel(),
+        Tokenizer(PreTrainedTokenizerFast(tokenizer_object=byte_backend(), eos_token="<eos>")),
+        EngineConfig(num_blocks=BLOCKS),
+    )
+    serve_it(engine, ServerConfig(port=0, **config), lambda url: print(url, flush=True))

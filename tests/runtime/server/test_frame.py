@@ -1,6 +1,5 @@
 """Keys, bodies, errors and health, whatever the route."""
 
-import httpx2
 import pytest
 
 from ramet.runtime.server.config import ConfigError, ServerConfig
@@ -25,7 +24,8 @@ def test_a_config_shows_no_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"port": 70_000}, {"n": 0}, {"wait_s": 0.0}, {"keys": {"": "a"}}, {"keys": {"ä": "a"}}]
+    "wrong",
+    [{"port": 70_000}, {"n": 0}, {"wait_s": 0.0}, {"keys": {"": "a"}}, {"keys": {"ä": "a"}}],
 )
 def test_settings_out_of_range_are_named(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):

@@ -1,0 +1,125 @@
+"""Listens, and stops without cutting anybody off: the first SIGTERM or SIGINT drains, a second one
+ends at once.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from ramet.runtime.async_engine import AsyncEngine
+from ramet.runtime.engine import Engine
+from ramet.runtime.server.app import create_app
+from ramet.runtime.server.config import ServerConfig
+from ramet.runtime.server.context import Server
+from ramet.runtime.server.errors import Refused
+
+log = logging.getLogger("ramet.server")
+
+CLOSE_S = 5.0
+"""Seconds that answers get to be sent, and the engine to end, once nothing runs any more."""
+
+
+def serve(
+    engine: Engine, config: ServerConfig, on_listen: Callable[[str], None] = lambda url: None
+) -> None:
+    """Serve until a signal says stop; the engine is closed then.
+
+    Args:
+        on_listen: is told the address, once connections are taken.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    with closing(_listen(config)) as listening:
+        asyncio.run(_serve(engine, config, listening, on_listen))
+
+
+async def _serve(
+    engine: Engine, config: ServerConfig, listening: socket.socket, on_listen: Callable[[str], None]
+) -> None:
+    running = AsyncEngine.of(engine)
+    listener = Listener(create_app(running, config))
+    on_listen(_url(listening))
+    await listener.serve([listening])
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await running.close()
+    except TimeoutError:
+        log.error("the engine does not end; leaving it")
+        os._exit(1)  # a thread that is stuck in a step cannot be joined
+
+
+class Listener(uvicorn.Server):
+    """The HTTP side of one application."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app: Server = app.state.server
+        self._draining: asyncio.Task[None] | None = None
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,  # paths may carry names that clients chose
+                server_header=False,
+                timeout_graceful_shutdown=int(CLOSE_S),
+                h11_max_incomplete_event_size=65_536,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ours instead of uvicorn's, which stops listening first and ends by the signal."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for each in signals:
+            loop.add_signal_handler(each, self.stop)
+        try:
+            yield
+        finally:
+            for each in signals:
+                loop.remove_signal_handler(each)
+
+    def stop(self) -> None:
+        """Drain; called again, end at once."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        else:
+            self._end()
+            self.should_exit = self.force_exit = True
+
+    async def _drain(self) -> None:
+        """New runs are refused, those that are there end, and at the deadline are told so."""
+        turns, deadline = self._app.runs.turns, self._app.config.drain_s
+        turns.closed = True
+        log.warning("draining: %d runs", turns.running + turns.waiting)
+        try:
+            async with asyncio.timeout(deadline):
+                await turns.idle()
+        except TimeoutError:
+            self._end()
+        self.should_exit = True
+
+    def _end(self) -> None:
+        self._app.runs.end_all(
+            Refused(503, "the server is shutting down", code="draining", retry=1)
+        )
+
+
+def _listen(config: ServerConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    return socket.create_server((config.host, config.port), family=family, backlog=2_048)
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
