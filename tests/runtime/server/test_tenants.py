@@ -1,0 +1,143 @@
+"""Keys and tenants: every route asks for a key, and nobody sees anything of another's."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from ramet.runtime.server.auth import Keys
+from ramet.runtime.server.middleware import OPEN
+from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.server.serving import Served, serve
+
+KEYS = {"a-key": "alice", "b-key": "bob", "c-key": "alice"}
+SOURCE = 'program p(t: str):\n    "{t}"\n    gen a(max_tokens=4, ignore_eos=true)\n'
+
+
+def bearing(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_every_route_but_two_needs_a_key(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        routes = [*_routes(served.app.routes)]
+        paths = {path for _, path in routes}
+        assert {"/v1/programs", "/v1/library/{name}", "/openapi.json", *OPEN} <= paths
+        assert sorted(OPEN) == ["/health", "/ready"]
+        wrong = [{}, bearing("nobody"), bearing(""), {"Authorization": "Basic a-key"}]
+        for method, path in routes:
+            for headers in wrong:
+                url = path.replace("{", "").replace("}", "").replace(":path", "")
+                answer = await served.client.request(method, url, headers=headers)
+                if path in OPEN:
+                    assert answer.status_code == 200
+                else:
+                    assert answer.status_code == 401, (method, path)
+                    assert method == "HEAD" or answer.json()["error"]["code"] == "invalid_api_key"
+                    assert answer.headers["www-authenticate"] == "Bearer"
+
+    serve(byte_tokenizer, body, keys=KEYS)
+
+
+def _routes(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Every method and path, those of included routers and mounted applications too."""
+    for route in routes:
+        if (router := getattr(route, "original_router", None)) is not None:
+            yield from _routes(router.routes)
+            continue
+        methods = getattr(route, "methods", None)
+        yield from ((method, route.path) for method in methods or {"GET"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/programs/x", "/V1/programs/x", "/v1/programs/x/", "/health/", "/health/../v1/library",
+     "/%68ealth/x", "/v1%2fprograms", "/ready;x", "/nothing"],
+)  # fmt: skip
+def test_no_way_around_the_key(byte_tokenizer: Tokenizer, path: str) -> None:
+    async def body(served: Served) -> None:
+        for method in ("GET", "POST", "OPTIONS", "BREW"):
+            answer = await served.client.request(method, path)
+            assert answer.status_code == 401, (method, path)
+
+    serve(byte_tokenizer, body, keys=KEYS)
+
+
+def test_a_key_is_one_header_and_whole() -> None:
+    keys = Keys({"a-key": "alice", "b-key": "bob"})
+    alice = keys.tenant([b"Bearer a-key"])
+    assert alice is not None
+    assert alice.name == "alice"
+    assert keys.tenant([b"bearer a-key"]) == alice
+    for wrong in (
+        [],
+        [b"a-key"],
+        [b"Bearer"],
+        [b"Bearer "],
+        [b"Bearer a-ke"],
+        [b"Bearer a-key2"],
+        [b"Bearer \xff"],
+        [b"Bearer a-key", b"Bearer a-key"],
+        [b"Bearer a-key", b"Bearer b-key"],
+    ):
+        assert keys.tenant(wrong) is None
+
+
+def test_keys_of_one_tenant_share_and_those_of_two_do_not(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        async def reused(key: str, text: str) -> int:
+            answer = await served.client.post(
+                "/v1/programs",
+                json={"source": SOURCE, "arguments": {"t": text}},
+                headers=bearing(key),
+            )
+            return answer.json()["result"]["usage"]["prompt_reused"]
+
+        text = "shared by nobody else " * 10
+        assert await reused("a-key", text) == 0
+        assert await reused("b-key", text) == 0
+        assert await reused("a-key", text) > 150
+        assert await reused("c-key", text) > 150
+        together = await asyncio.gather(*(reused(key, text * 2) for key in ("a-key", "b-key")))
+        assert max(together) < len(text) + 10
+
+    serve(byte_tokenizer, body, keys=KEYS)
+
+
+def test_anothers_program_is_one_that_is_not_there(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        answer = await served.client.post(
+            "/v1/programs",
+            json={"source": SOURCE, "arguments": {"t": "x"}, "background": True},
+            headers=bearing("a-key"),
+        )
+        id = answer.json()["id"]
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events")):
+            theirs = await served.client.request(
+                method, f"/v1/programs/{id}{path}", headers=bearing("b-key")
+            )
+            absent = await served.client.request(
+                method, f"/v1/programs/prog_0{path}", headers=bearing("b-key")
+            )
+            assert theirs.status_code == absent.status_code == 404
+            assert theirs.content == absent.content
+        mine = await served.client.get(f"/v1/programs/{id}", headers=bearing("c-key"))
+        assert mine.status_code == 200
+
+    serve(byte_tokenizer, body, keys=KEYS)
+
+
+def test_one_tenants_idempotency_key_is_not_anothers(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        ids = set()
+        for key in ("a-key", "b-key"):
+            answer = await served.client.post(
+                "/v1/programs",
+                json={"source": SOURCE, "arguments": {"t": "x"}},
+                headers={**bearing(key), "Idempotency-Key": "same"},
+            )
+            ids.add(answer.json()["id"])
+        assert len(ids) == 2
+
+    serve(byte_tokenizer, body, keys=KEYS)
