@@ -10,6 +10,7 @@ RametError                      (ramet.errors)
     │   └── GrammarError        a pattern, schema or grammar that cannot be obeyed
     ├── GenerationError         this request failed while running
     │   ├── SamplingError       no token can be drawn (NaN or infinite logits, all masked)
+    │   │   └── RuledOut        none is left by what the request itself asks for
     │   ├── ConstraintError     no token obeys its grammar, or finding one is too complex
     │   ├── InvalidValue        a whole text has no value, or its class refuses it
     │   ├── StepError           the forward pass of its step raised
@@ -81,6 +82,10 @@ class GenerationError(EngineError):
 
 class SamplingError(GenerationError):
     """No token can be drawn from these logits."""
+
+
+class RuledOut(SamplingError):
+    """The request's own settings leave no token to draw."""
 
 
 class ConstraintError(GenerationError):

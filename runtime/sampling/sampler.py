@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ramet.params import MAX_LOGPROBS
-from ramet.runtime.errors import SamplingError
+from ramet.runtime.errors import RuledOut, SamplingError
 from ramet.runtime.sampling.keys import noise
 from ramet.runtime.sampling.processors import PROCESSORS, Rows, take
 
@@ -76,7 +76,7 @@ def draw_of(token: int, sound: bool, left: bool) -> Draw:
     """The draw of a token, if the model's logits are sound and the processors left any."""
     if sound and left:
         return Draw(token)
-    return Draw(-1, error=SamplingError(_ALL_MASKED if sound else _UNSOUND))
+    return Draw(-1, error=RuledOut(_ALL_MASKED) if sound else SamplingError(_UNSOUND))
 
 
 def _choose(logits: Tensor, rows: Rows, positions: Sequence[int]) -> Best:

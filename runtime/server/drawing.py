@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Self, cast
 
 from ramet.runtime.core import EngineCore
+from ramet.runtime.errors import PromptError
 from ramet.runtime.grammar import Grammar
 from ramet.runtime.grammar.compilation import Compilation
 from ramet.runtime.sampling import Draw, sample_key
@@ -72,6 +73,8 @@ class Drawing:
     def _begin(self) -> None:
         ask = self._ask
         first = self._open(self._core.open(ask.tokens, ask.scope))
+        if not ask.tokens:
+            raise PromptError("there is no text to continue: the prompt is empty")
         if ask.samples:
             self._core.limit(first, ask.params)  # raises before anything is computed
         if ask.type is None or not ask.samples:

@@ -28,6 +28,7 @@ from ramet.runtime.errors import (
     EngineClosed,
     GenerationError,
     RequestError,
+    RuledOut,
     SamplingError,
     StepError,
 )
@@ -129,6 +130,8 @@ def refused(error: Exception) -> Refused:
             return Refused(
                 503, "the step of this run failed; try again", code="step_failed", retry=RETRY_S
             )
+        case RuledOut():
+            return Refused(422, str(error), code=_code(error))
         case SamplingError() | EngineClosed():
             code, status = (
                 ("engine_closed", 503) if isinstance(error, EngineClosed) else (None, 500)

@@ -82,7 +82,7 @@ class Runs:
         """The items of an ask, in the tenant's scope; otherwise as `follow`."""
         check_params(self._config, ask.params)
         check_type(self._config, ask.type)
-        hold("n", ask.samples, self._config.n)
+        hold("n" if ask.best is None else "best_of", ask.samples, self._config.n)
         async with self.turns.turn(tenant):
             items = self._generator.items(replace(ask, scope=tenant.scope))
             async with aclosing(items):

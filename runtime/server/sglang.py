@@ -18,7 +18,15 @@ from ramet.runtime.sequence import Top
 from ramet.runtime.server.asks import Ask, Delta, Ended, Item, Scored, Spent
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.openai.logprobs import finite
-from ramet.runtime.server.openai.requests import MAX_ITEMS, Absent, Bias, Integer, Stops, Wire
+from ramet.runtime.server.openai.requests import (
+    MAX_ITEMS,
+    Absent,
+    Bias,
+    Integer,
+    Stops,
+    Wire,
+    said,
+)
 from ramet.runtime.tokenizer import Tokenizer
 from ramet.types import Type, TypeKind
 
@@ -63,8 +71,13 @@ class SglSampling(Wire):
     stream_interval: Integer | None = None
 
 
-Prompts = str | Annotated[list[str], Field(max_length=MAX_ITEMS)]
-Ids = list[Integer] | list[list[Integer]]
+Prompts = Annotated[
+    str | Annotated[list[str], Field(max_length=MAX_ITEMS)], said("expected a text, or a list")
+]
+Ids = Annotated[
+    list[Integer] | list[list[Integer]], said("expected a list of token ids, or a list of those")
+]
+Samplings = SglSampling | list[SglSampling]
 
 
 class GenerateRequest(Wire):
@@ -72,7 +85,7 @@ class GenerateRequest(Wire):
 
     text: Prompts | None = None
     input_ids: Ids | None = None
-    sampling_params: SglSampling | list[SglSampling] | None = None
+    sampling_params: Samplings | None = None
     return_logprob: bool | None = None
     logprob_start_len: Integer | None = None
     top_logprobs_num: Integer | None = Field(default=None, ge=0)

@@ -20,7 +20,7 @@ from typing import Any
 from ramet.nodes import Gen, Sample
 from ramet.runtime.beam import BeamSearch, Hypothesis, Path
 from ramet.runtime.context import Context, ForTasks, Process, Wait
-from ramet.runtime.errors import ConstraintError, RametError, SamplingError
+from ramet.runtime.errors import ConstraintError, RametError, RuledOut
 from ramet.runtime.grammar import Grammar
 from ramet.runtime.interpreter import Interpreter
 from ramet.runtime.sampling import Continuations, Draw
@@ -99,7 +99,7 @@ def search(
 
     Raises:
         PromptError, ContextLengthError, CapacityError: as the core's `limit`.
-        SamplingError: every token is ruled out.
+        RuledOut: every token is ruled out.
         GenerationError: every text was cut before it was whole.
         ConstraintError: no text of the type goes on.
     """
@@ -246,7 +246,7 @@ class _Beams:
         if self._stuck is not None:
             return self._stuck
         if self.search.cut is None:
-            return SamplingError(
+            return RuledOut(
                 "every token is ruled out: by allowed_tokens, min_tokens or a bias"
             )
         path = self.search.cut.path

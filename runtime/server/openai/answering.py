@@ -10,7 +10,7 @@ from ramet.errors import RametError
 from ramet.runtime.server.asks import Ask, Item
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.context import Server
-from ramet.runtime.server.errors import refused
+from ramet.runtime.server.errors import Refused, refused
 from ramet.runtime.server.guard import hold
 from ramet.runtime.server.merging import merged
 from ramet.runtime.server.openai.answers import Answer
@@ -26,6 +26,8 @@ def items_of(server: Server, tenant: Tenant, asks: Sequence[Ask], since: float) 
 
     Raises `Refused` if so many are not taken now.
     """
+    if not asks:
+        raise Refused(400, "the list of prompts is empty", code="prompt_error", param="prompt")
     hold("prompt", len(asks), server.config.prompts, "prompts")
     server.runs.turns.check(tenant, len(asks))
     return merged([server.metrics.watched(server.runs.texts(tenant, ask), since) for ask in asks])

@@ -44,7 +44,7 @@ class Absent:
             raise PydanticCustomError("unsupported", "{why}", {"why": self._why})
 
 
-def _said(what: str) -> WrapValidator:
+def said(what: str) -> WrapValidator:
     """Of several shapes, one sentence for a value that has none of them."""
 
     def check(value: Any, handler: Callable[[Any], Any]) -> Any:
@@ -65,11 +65,11 @@ Integer = Annotated[int, Field(ge=-(2**63), le=2**64 - 1), BeforeValidator(_whol
 Tokens = Annotated[list[Integer], Field(max_length=MAX_ITEMS)]
 Bias = Annotated[dict[str, float], Field(max_length=MAX_ITEMS)]
 Stops = Annotated[
-    str | Annotated[list[str], Field(max_length=MAX_ITEMS)], _said("expected a text, or a list")
+    str | Annotated[list[str], Field(max_length=MAX_ITEMS)], said("expected a text, or a list")
 ]
 Prompt = Annotated[
     str | list[str] | list[Integer] | list[list[Integer]],
-    _said("expected a text or its token ids, or a list of one of these"),
+    said("expected a text or its token ids, or a list of one of these"),
 ]
 
 
@@ -173,10 +173,10 @@ class TextPart(Wire):
 class Message(Wire):
     """One message. `developer` is `system`, as templates know it."""
 
-    role: Annotated[Role, _said(f"expected one of {', '.join(get_args(Role))}")]
+    role: Annotated[Role, said(f"expected one of {', '.join(get_args(Role))}")]
     content: Annotated[
         str | Annotated[list[TextPart], Field(max_length=MAX_ITEMS)],
-        _said(f"expected a text, or a list of parts of the type text; {_TEXT_ONLY}"),
+        said(f"expected a text, or a list of parts of the type text; {_TEXT_ONLY}"),
     ]
     name: Annotated[
         None, Absent(why="a chat template has no place for names; write it into the content")
