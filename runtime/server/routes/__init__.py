@@ -8,6 +8,7 @@ from ramet.runtime.server.routes import (
     library,
     metrics,
     openai,
+    page,
     programs,
     sglang,
     tokens,
@@ -22,5 +23,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     sglang.router,
     metrics.router,
+    page.router,
 )
 """All of them; the application includes each."""
