@@ -96,7 +96,8 @@ def test_a_mistake_is_shown_in_its_place(byte_tokenizer: Tokenizer) -> None:
         await ran(page, PROGRAM, "{")
         await expect(mistakes).to_contain_text("the arguments are no JSON")
         await ran(page, PROGRAM)
-        await expect(page.get_by_role("status")).to_contain_text("missing a required argument: 'start'")
+        missing = "missing a required argument: 'start'"
+        await expect(page.get_by_role("status")).to_contain_text(missing)
 
     visit(byte_tokenizer, body)
 
