@@ -131,10 +131,11 @@ class Bench:
 
     def _turns(self, peer: Peer, worker: Worker, work: Workload) -> Turns:
         asked = work
-        if peer.family in work.slow and not self._quick:
+        if peer.family in work.slow:
             asked = work.part(work.slow[peer.family])
+        else:
+            worker.run(self._small[work.name])  # memory and compiled code are warm from now on
         scale = len(work.requests) / len(asked.requests)
-        worker.run(self._small[work.name])  # memory and compiled code are warm from now on
         for dtype in DTYPES:
             self.ours[dtype].run(work)
         times: list[float] = []

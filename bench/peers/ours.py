@@ -17,7 +17,7 @@ from ramet.runtime import Engine, EngineConfig
 from ramet.runtime.models import load_model
 from ramet.runtime.result import Finished, FinishedState
 from ramet.runtime.tokenizer import Tokenizer
-from ramet.runtime.values import SelectInfo
+from ramet.runtime.values import SamplesInfo
 
 Runs = tuple[Program[..., Any], list[dict[str, Any]]]
 Make = Callable[[Workload], Runs]
@@ -88,10 +88,12 @@ def _finished(outcome: Finished | Exception) -> Finished:
 
 
 def _texts(state: FinishedState) -> Iterator[str]:
-    """Of one state and its branches: every text the model wrote, every option it chose."""
+    """Of one state and its branches: what was drawn, chosen, sampled or found by a search."""
     for each in state.walk():
         yield from (span.text for span in each.written if span.generated)
-        yield from (i.text for i in each.infos.values() if isinstance(i, SelectInfo))
+        for info in each.infos.values():
+            if isinstance(info, SamplesInfo):
+                yield from (sample.text for sample in info.samples)
 
 
 def _each(program: Program[..., Any], **more: Any) -> Make:

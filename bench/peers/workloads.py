@@ -209,7 +209,7 @@ def _select(write: Writer, quick: bool) -> Workload:
         kind="score",
         unit="options",
         turns=1,
-        slow={"vllm": 2, "continuous": 2},
+        slow={"vllm": 2},
         targets={"float32/vllm": 50.0},
     )
 
