@@ -23,7 +23,7 @@ def rotate_and_write(
     Args:
         joined: `[T, (heads + 2 * kv_heads) * head_dim]`, its rows contiguous.
         data: the cache of the layer `[2, kv_heads, slots + 1, head_dim]`, in any float dtype.
-        slots: `[T]` integers; where it is -1, nothing is written.
+        slots: `[T]` integers, or more of them; where it is -1, nothing is written.
     """
     tokens, wide = joined.shape
     _, kv_heads, _, dim = data.shape
@@ -31,7 +31,7 @@ def rotate_and_write(
     assert dim % 2 == 0, "the dimensions of a head are pairs"
     assert wide % dim == 0 and heads > 0, "queries, and keys and values as the cache holds them"
     assert joined.stride(1) == 1 and data.stride(3) == 1, "a head lies in one piece"
-    assert slots.shape == (tokens,) and slots.is_contiguous(), "a slot for each token"
+    assert len(slots) >= tokens and slots.is_contiguous(), "a slot for each token"
     assert rotary.cos.shape == rotary.sin.shape == (tokens, dim // 2), "an angle for each pair"
     assert rotary.cos.is_contiguous() and rotary.sin.is_contiguous(), "angles are contiguous"
     query = torch.empty(tokens, heads, dim, dtype=joined.dtype, device=joined.device)
@@ -100,18 +100,18 @@ def _rotate_and_write(
         first = (a * c - b * s).to(joined.dtype.element_ty)
         second = (b * c + a * s).to(joined.dtype.element_ty)
     if head < HEADS:
-        target = query + (token * HEADS + head) * (2 * HALF)
-        tl.store(target + pair, first, mask=there)
-        tl.store(target + HALF + pair, second, mask=there)
+        out = query + (token * HEADS + head) * (2 * HALF)
+        tl.store(out + pair, first, mask=there)
+        tl.store(out + HALF + pair, second, mask=there)
     else:
         slot = tl.load(slots + token).to(tl.int64)
         part = (head - HEADS) // KV_HEADS
         at = (head - HEADS) % KV_HEADS
         written = there & (slot >= 0)
-        target = data + part.to(tl.int64) * part_stride + at.to(tl.int64) * head_stride
-        target += slot * slot_stride
-        tl.store(target + pair, _stored(first, data, LARGEST), mask=written)
-        tl.store(target + HALF + pair, _stored(second, data, LARGEST), mask=written)
+        cell = data + part.to(tl.int64) * part_stride + at.to(tl.int64) * head_stride
+        cell += slot * slot_stride
+        tl.store(cell + pair, _stored(first, data, LARGEST), mask=written)
+        tl.store(cell + HALF + pair, _stored(second, data, LARGEST), mask=written)
 
 
 @triton.jit

@@ -145,9 +145,14 @@ def test_what_heals_a_text_is_drawn_alone(device: torch.device) -> None:
     spellings = Spellings(BYTES, VOCAB, {EOS})
     tokens = np.array([5, 99, 256])
     healing = Healing("ab", 1, b"ab", tokens, spellings)
+    asked = (
+        SamplingParams(),
+        SamplingParams(temperature=1),
+        SamplingParams(allowed_tokens=[99, 100]),
+    )
     rows = [
-        SamplingRow(SamplingParams(**params), key=i, vocab_size=VOCAB, healing=healing)
-        for i, params in enumerate(({}, {"temperature": 1.0}, {"allowed_tokens": [99, 100]}))
+        SamplingRow(params, key=i, vocab_size=VOCAB, healing=healing)
+        for i, params in enumerate(asked)
     ]
     logits = random_logits(random.Random(6), 3, VOCAB)
     draws = sample(logits.to(device, copy=True), rows, [0] * 3)
