@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long fuzz check lint types bench clean
+.PHONY: demo test test-long fuzz check lint types bench report clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,15 +35,22 @@ types: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)  ## speed against transformers on the same machine, memory saved; into bench/results/
-	$(BIN)/python bench/cache.py --json bench/results/cache.json
+	$(BIN)/python bench/cache.py
 	$(BIN)/python bench/eviction.py
 	$(BIN)/python bench/programs.py
 	$(BIN)/python bench/constrained.py
+	$(BIN)/python bench/linear.py
 	$(BIN)/python bench/quality.py
+	$(BIN)/python bench/kernels.py --json bench/results/kernels.json
+	$(BIN)/python bench/scaling.py
 	$(BIN)/python bench/peers.py
 	$(BIN)/python bench/engine.py
 	$(BIN)/python bench/sharing.py
 	$(BIN)/python bench/search.py
+	$(BIN)/python bench/report.py
+
+report: $(READY)  ## docs/performance.md and its plots, from bench/results/
+	$(BIN)/python bench/report.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

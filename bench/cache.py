@@ -1,6 +1,6 @@
 """What the block cache costs: a decode step, a fork, adopting a prompt. No model, no tensors.
 
-    python bench/cache.py [--json FILE] [--repeats N]
+    python bench/cache.py [--json bench/results/cache.json] [--repeats N]
 
 A decode step is reserve(1) and commit([token]) for every sequence. Each sequence takes and
 publishes a block every 16 steps: staggered sequences in different steps, aligned ones all in the
@@ -9,13 +9,13 @@ same, which is the worst step there is. The mean counts every step.
 
 import argparse
 import gc
-import json
-import platform
 import random
 import statistics
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from machine import write
 
 from ramet.cache import BlockPool, BlockTable
 
@@ -30,7 +30,7 @@ BATCHES = (32, 256, 1024)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the block cache costs.")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=Path, default=Path("bench/results/cache.json"))
     parser.add_argument("--repeats", type=int, default=7, help="rounds, of which the best counts")
     options = parser.parse_args()
     rows = {
@@ -45,9 +45,11 @@ def main() -> None:
     print(f"{'milliseconds':<36}{'median':>9}{'mean':>9}{'worst':>9}")
     for name, row in rows.items():
         print(f"{name:<36}" + "".join(f"{value:9.4f}" for value in row.values()))
-    if options.json:
-        machine = {"machine": platform.machine(), "python": platform.python_version()}
-        options.json.write_text(json.dumps(machine | {"milliseconds": rows}, indent=2) + "\n")
+    write(options.json, "cache", [{"act": name, **_rounded(row)} for name, row in rows.items()])
+
+
+def _rounded(row: dict[str, float]) -> dict[str, float]:
+    return {name: round(milliseconds, 5) for name, milliseconds in row.items()}
 
 
 def summary(times: list[float]) -> dict[str, float]:

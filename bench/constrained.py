@@ -6,10 +6,13 @@
 asked for: no free text ends, and no typed one is whole before. `ratio` is the median time per token
 within a type over that without one. `first` is the same for the first texts of a grammar, while its
 lexer is still being built. `forced` is the share of tokens that the type left no choice for: they
-are run, and not drawn. `compile` is the time until a type is ready, once.
+are run, and not drawn; `strayed` the share of those drawn of which the first draw was no token of
+the type, so that a second followed. `compile` is the time until a type is ready, once.
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from ramet.runtime import EngineConfig
 from ramet.runtime.core import EngineCore
 from ramet.runtime.grammar import GrammarCompiler
 from ramet.runtime.models import Model, load_model
+from ramet.runtime.sampling import SamplingRow
 from ramet.runtime.sequence import Generation
 from ramet.runtime.tokenizer import Piece, Tokenizer
 from ramet.types import Type, json_type
@@ -57,6 +61,23 @@ WORKLOADS = [
     Workload("words, drawn at temperature 0.8", Type("regex", r"(\w+[,.]? ){200,}"), 0.8),
     Workload("any JSON in a list", json_type({"type": "array", "minItems": 200}), 0.8),
 ]
+
+
+@contextmanager
+def strays() -> Iterator[list[bool]]:
+    """Of every draw meanwhile, whether it strayed."""
+    found: list[bool] = []
+    judge = SamplingRow.strays
+
+    def noted(self: SamplingRow, token: int) -> bool:
+        found.append(judge(self, token))
+        return found[-1]
+
+    SamplingRow.strays = noted
+    try:
+        yield found
+    finally:
+        SamplingRow.strays = judge
 
 
 class Bench:
@@ -104,8 +125,10 @@ class Bench:
         for _ in range(turns):
             free += seconds(lambda: self.run(work, typed=False), 1)
             typed += seconds(lambda: self.run(work, typed=True), 1)
-        tasks = self.run(work, typed=True)
+        with strays() as strayed:
+            tasks = self.run(work, typed=True)
         count = len(tasks) * self._tokens
+        forced = sum(task.usage.forced for task in tasks)
         return {
             "workload": work.name,
             "free_ms_per_token": round(1e3 * median(free) / count, 3),
@@ -113,7 +136,8 @@ class Bench:
             "ratio": round(median(typed) / median(free), 3),
             "target": TARGET,
             "first": round(first / median(free), 3),
-            "forced": round(sum(task.usage.forced for task in tasks) / count, 3),
+            "forced": round(forced / count, 3),
+            "strayed": round(sum(strayed) / (count - forced), 3),
             "compile_ms": round(1e3 * compiled, 1),
             "seconds_free": [round(t, 3) for t in free],
             "seconds_typed": [round(t, 3) for t in typed],
@@ -124,7 +148,8 @@ def line(row: dict[str, object]) -> str:
     return (
         f"[bold]{row['workload']}[/]: {row['typed_ms_per_token']} ms a token, free "
         f"{row['free_ms_per_token']}: [bold]{row['ratio']}×[/] (at most {row['target']}×); "
-        f"first {row['first']}×; forced {row['forced']:.0%}; compiled in {row['compile_ms']} ms"
+        f"first {row['first']}×; forced {row['forced']:.0%}; strayed {row['strayed']:.0%} of the "
+        f"draws; compiled in {row['compile_ms']} ms"
     )
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ramet.kernels import Backend, KVCache, KVLayout, Step, backend_for
+from ramet.kernels import Backend, KVCache, Step, backend_for
 from ramet.runtime.models import Model, PagedAttention
+from ramet.runtime.runner import layout_of
 
 
 def paged_logits(
@@ -33,17 +34,7 @@ def paged_logits(
 
 
 def _backend(model: Model, blocks: int, block_size: int) -> Backend:
-    shape = model.shape
-    cache = KVCache(
-        KVLayout(
-            layers=shape.layers,
-            kv_heads=shape.kv_heads,
-            head_dim=shape.head_dim,
-            num_blocks=blocks,
-            block_size=block_size,
-            dtype=shape.dtype,
-        )
-    )
+    cache = KVCache(layout_of(model.shape, blocks, block_size))
     cache.data[:, :, :, : cache.null_slot] = float("nan")
     return backend_for(cache)
 

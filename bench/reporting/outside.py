@@ -1,0 +1,230 @@
+"""Sections on what a program takes as a whole, beside others."""
+
+from reporting import plots
+from reporting.records import Record, Row
+from reporting.section import Body
+from reporting.tables import number, percent, plain, table, times
+
+PEERS = (
+    "vllm bfloat16",
+    "vllm float32",
+    "llama.cpp Q4_1",
+    "transformers float32",
+    "transformers bfloat16",
+    "continuous batching",
+)
+
+
+def peers(record: Record, body: Body) -> None:
+    rows = [row for row in record.rows if "per_s" in row]
+    others = [row for row in record.rows if "per_s" not in row]
+    if rows:
+        _speeds(rows, body)
+        _ratios(rows, body)
+        _missing(rows, body)
+    if others:
+        body.say(plain(others))
+
+
+def _speeds(rows: list[Row], body: Body) -> None:
+    found = {name for row in rows for name in row["per_s"]}
+    ours = [name for name in ("float32", "int8") if name in found]
+    names = [name for name in PEERS if name in found]
+    names += sorted(found - {*ours, *names})
+    head = ["workload", "a second", *(f"ramet {name}" for name in ours), *names]
+    lines: list[list[str]] = []
+    for row in rows:
+        best = max(row["per_s"].values())
+        cells = []
+        for name in (*ours, *names):
+            speed = row["per_s"].get(name)
+            shown = "–" if speed is None else number(float(speed))
+            scaled = "\\*" if name in row.get("scaled", {}) else ""
+            cells.append(f"**{shown}**{scaled}" if speed == best else f"{shown}{scaled}")
+        lines.append([row.get("title", row["workload"]), row.get("unit", "tokens"), *cells])
+    body.say(table(head, lines))
+    body.say(
+        "The fastest of a line is bold. A star: the peer did a part of the work, and its time was "
+        "scaled up."
+    )
+    labels = [row["workload"] for row in rows]
+    against = [name for name in names if any(name in row["per_s"] for row in rows)]
+    groups = {
+        name: [
+            row["per_s"]["float32"] / row["per_s"][name]
+            if name in row["per_s"] and "float32" in row["per_s"]
+            else None
+            for row in rows
+        ]
+        for name in against
+    }
+    if groups and labels:
+        body.show(
+            "peers",
+            plots.bars(labels, groups, "ramet in float32, times as fast", log=True, line=1),
+            "Speed of ramet in float32 over that of each peer, by workload",
+        )
+
+
+def _ratios(rows: list[Row], body: Body) -> None:
+    lines = [
+        [
+            row["workload"],
+            key.replace("/", " beside "),
+            times(each["ratio"]),
+            times(each.get("target")),
+            reached(each["ratio"], each.get("target")),
+            row.get("equal_texts", {}).get(_best(row, key.partition("/")[2]), "–"),
+        ]
+        for row in rows
+        for key, each in row.get("ratios", {}).items()
+    ]
+    body.say("Ratios of neighbouring runs, beside the better of a peer's precisions:")
+    body.say(
+        table(["workload", "ramet", "ratio", "to reach", "reached", "equal texts, float32"], lines)
+    )
+
+
+def _best(row: Row, family: str) -> str | None:
+    """The fastest peer of a family."""
+    prefix = "continuous" if family == "continuous" else family
+    found = {name: speed for name, speed in row["per_s"].items() if name.startswith(prefix)}
+    return max(found, key=lambda name: found[name], default=None)
+
+
+def _missing(rows: list[Row], body: Body) -> None:
+    lacks = [
+        (row["workload"], name, why) for row in rows for name, why in row.get("missing", {}).items()
+    ]
+    if lacks:
+        body.say("Not measured:")
+        body.say(table(["workload", "peer", "why"], lacks))
+
+
+def reached(value: float, target: float | None, *, most: bool = False) -> str:
+    if target is None:
+        return "–"
+    return "yes" if (value <= target if most else value >= target) else "**no**"
+
+
+def engine(record: Record, body: Body) -> None:
+    body.say(
+        table(
+            [
+                "workload",
+                "float32, tokens/s",
+                "int8",
+                "transformers",
+                "ratio",
+                "to reach",
+                "reached",
+                "int8 to float32",
+                "own time in a step",
+                "equal texts",
+            ],
+            (
+                [
+                    row["workload"],
+                    row["ours_tokens_per_s"],
+                    row["int8_tokens_per_s"],
+                    row["transformers_tokens_per_s"],
+                    times(row["ratio"]),
+                    times(row["target"]),
+                    reached(row["ratio"], row["target"]),
+                    times(row["int8_to_float32"]),
+                    percent(row["own_share"], 1),
+                    row["equal_texts"],
+                ]
+                for row in record.rows
+            ),
+        )
+    )
+
+
+def search(record: Record, body: Body) -> None:
+    body.say(
+        table(
+            ["workload", "ratio", "to reach", "reached", "equal", "transformers did"],
+            (
+                [
+                    row["workload"],
+                    times(row["ratio"]),
+                    times(row["target"]),
+                    reached(row["ratio"], row["target"]),
+                    row["equal"],
+                    row.get("transformers_measured_on", "all of it"),
+                ]
+                for row in record.rows
+            ),
+        )
+    )
+
+
+def constrained(record: Record, body: Body) -> None:
+    body.say(
+        table(
+            [
+                "type",
+                "free, ms a token",
+                "typed",
+                "ratio",
+                "at most",
+                "reached",
+                "first texts",
+                "forced",
+                "drawn twice",
+                "compiled in, ms",
+            ],
+            (
+                [
+                    row["workload"],
+                    row["free_ms_per_token"],
+                    row["typed_ms_per_token"],
+                    times(row["ratio"]),
+                    times(row["target"]),
+                    reached(row["ratio"], row["target"], most=True),
+                    times(row["first"]),
+                    percent(row["forced"], 1),
+                    percent(row.get("strayed"), 1),
+                    row["compile_ms"],
+                ]
+                for row in record.rows
+            ),
+        )
+    )
+
+
+def sharing(record: Record, body: Body) -> None:
+    rows = [row for row in record.rows if "method" in row]
+    body.say(
+        table(
+            ["requests as in", "method", "width", "blocks saved", "the paper's range"],
+            (
+                [
+                    row["trace"],
+                    row["method"],
+                    row["width"],
+                    percent(row["saved"], 1),
+                    " to ".join(percent(each, 1) for each in row["paper"]),
+                ]
+                for row in rows
+            ),
+        )
+    )
+    model = [row for row in record.rows if "saved_smollm2" in row]
+    if model:
+        body.say("Beams of SmolLM2 itself, and of the bigrams that stand for it in the table:")
+        body.say(
+            table(
+                ["requests as in", "width", "SmolLM2", "bigrams"],
+                (
+                    [
+                        row["trace"],
+                        row["width"],
+                        percent(row["saved_smollm2"], 1),
+                        percent(row["saved_bigrams"], 1),
+                    ]
+                    for row in model
+                ),
+            )
+        )

