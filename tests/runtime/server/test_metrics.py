@@ -1,0 +1,72 @@
+"""`/metrics`: what a scrape says, held against what was asked."""
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from ramet.runtime import Engine, EngineConfig
+from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.conftest import ToyModel, toy_model
+from tests.runtime.server.live import Live, live
+
+
+@pytest.fixture
+def fresh(byte_tokenizer: Tokenizer) -> Iterator[Live]:
+    """A server that nobody asked anything."""
+    engine = Engine.of(ToyModel(), byte_tokenizer, EngineConfig(num_blocks=256))
+    with live(engine, model="toy") as each:
+        yield each
+
+
+def scraped(served: Live) -> dict[str, float]:
+    text = served.http.get("/metrics").text
+    return {
+        sample.name + "".join(f"[{value}]" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_what_was_asked_is_counted(fresh: Live) -> None:
+    prompt = "sixteen letters and some more"
+    for _ in range(3):
+        fresh.openai.completions.create(model="toy", prompt=prompt, max_tokens=8, temperature=0)
+    told = scraped(fresh)
+    stats = fresh.engine.stats()
+    assert told["ramet_prompt_tokens_total"] == 3 * len(prompt)
+    assert told["ramet_prompt_tokens_cached_total"] == 2 * (len(prompt) - 1)
+    assert told["ramet_generation_tokens_total"] == 24
+    assert told["ramet_request_success_total[length]"] == 3
+    for name in ("time_to_first_token", "e2e_request_latency", "request_queue_time"):
+        assert told[f"ramet_{name}_seconds_count"] == 3
+        assert 0 <= told[f"ramet_{name}_seconds_sum"] < 20
+    assert told["ramet_inter_token_latency_seconds_count"] <= 3 * 7
+    assert told["ramet_prefix_cache_queries_total"] == stats.cache.queries
+    assert told["ramet_prefix_cache_hits_total"] == stats.cache.hits > 0
+    assert told["ramet_engine_steps_total"] == stats.steps == toy_model(fresh.engine.core).forwards
+    assert told["ramet_engine_tokens_total"] == stats.tokens
+    assert told["ramet_num_blocks"] == 256
+    states = [told[f"ramet_blocks[{state}]"] for state in ("free", "held", "cached")]
+    assert sum(states) == 256
+    assert states == [stats.cache.free, 0, stats.cache.cached]
+    for name in ("num_requests_running", "num_requests_waiting", "num_runs_running"):
+        assert told[f"ramet_{name}"] == 0
+    for name in ("num_preemptions", "block_copies", "engine_failed_steps"):
+        assert told[f"ramet_{name}_total"] == 0
+
+
+def test_what_failed_is_counted(fresh: Live) -> None:
+    fresh.http.post("/v1/completions", json={"model": "toy", "prompt": "a" * 5000})
+    toy_model(fresh.engine.core).fail_at = {0}
+    fresh.http.post("/v1/completions", json={"model": "toy", "prompt": "a"})
+    told = scraped(fresh)
+    assert told["ramet_request_failure_total[ContextLengthError]"] == 1
+    assert told["ramet_request_failure_total[StepError]"] == 1
+    assert told["ramet_engine_failed_steps_total"] == 1
+
+
+def test_nothing_is_kept_for_the_whole_process(fresh: Live) -> None:
+    assert not [name for name in REGISTRY._names_to_collectors if name.startswith("ramet")]
+    assert all(value == 0 for name, value in scraped(fresh).items() if name.endswith("_count"))
