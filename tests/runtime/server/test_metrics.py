@@ -47,13 +47,14 @@ def test_what_was_asked_is_counted(fresh: Live) -> None:
     assert told["ramet_prefix_cache_hits_total"] == stats.cache.hits > 0
     assert told["ramet_engine_steps_total"] == stats.steps == toy_model(fresh.engine.core).forwards
     assert told["ramet_engine_tokens_total"] == stats.tokens
+    assert told["ramet_block_copies_total"] == stats.cache.copies == 2
     assert told["ramet_num_blocks"] == 256
     states = [told[f"ramet_blocks[{state}]"] for state in ("free", "held", "cached")]
     assert sum(states) == 256
     assert states == [stats.cache.free, 0, stats.cache.cached]
     for name in ("num_requests_running", "num_requests_waiting", "num_runs_running"):
         assert told[f"ramet_{name}"] == 0
-    for name in ("num_preemptions", "block_copies", "engine_failed_steps"):
+    for name in ("num_preemptions", "engine_failed_steps"):
         assert told[f"ramet_{name}_total"] == 0
 
 
