@@ -116,6 +116,8 @@ class DecodeGraphs:
             self._failed = True
             warnings.warn(f"decode steps run without CUDA graphs: {error}", stacklevel=2)
             return None
+        if plan.cuts.keys() != set(plan.readers):  # a layer read as no step before had told
+            return None
         self._graphs[key] = _Captured(graph, static, plan)
         return self._graphs[key]
 

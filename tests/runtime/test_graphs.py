@@ -6,9 +6,11 @@ The kernels are interpreted where there is no GPU.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from ramet.kernels.gpu.backend import GpuBackend
 from ramet.kernels.gpu.runs import Tuning
@@ -20,7 +22,7 @@ from ramet.runtime.models import Model, load_model
 from ramet.runtime.tokenizer import Tokenizer
 from tests.kernels.gpu.interpreter import mend
 from tests.runtime.greedy import drain, submit
-from tests.runtime.models.tiny import saved
+from tests.runtime.models.tiny import SHAPE, save, saved
 
 mend()
 
@@ -53,10 +55,16 @@ class Captures:
         return self.made[-1]
 
 
-@pytest.fixture
-def model() -> Model:
+def loaded(folder: Path) -> Model:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_model(str(saved("llama")), dtype="float32", cache=saved("llama"), device=device)[0]
+    return load_model(str(folder), dtype="float32", cache=folder, device=device)[0]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """One layer: interpreted kernels take their time."""
+    save(LlamaConfig(**{**SHAPE, "num_hidden_layers": 1}), tmp_path)
+    return loaded(tmp_path)
 
 
 @pytest.fixture
@@ -121,3 +129,31 @@ def test_a_graph_that_cannot_be_captured_is_told_of_once(core: Callable[[], Engi
     with pytest.warns(UserWarning, match=r"without CUDA graphs: operation not permitted"):
         assert texts(one, PROMPTS[:2], [3, 3]) == expected
     assert len(asked) == 1
+
+
+def test_the_first_step_of_all_has_no_graph(core: Callable[[], EngineCore]) -> None:
+    """Nobody knows yet how its layers read."""
+    one, captures = core(), Captures()
+    graphs(one, captures, most=4)
+    assert texts(one, [[50]], [3]) == texts(core(), [[50]], [3])
+    assert [graph.replays for graph in captures.made] == [2]
+
+
+@pytest.mark.usefixtures("core")
+def test_a_graph_that_some_layers_were_not_planned_for_is_dropped(
+    byte_tokenizer: Tokenizer,
+) -> None:
+    """A first step that failed between its layers leaves a backend that knows some of them."""
+    windows = loaded(saved("qwen2-windows"))  # of some layers
+    config = EngineConfig(num_blocks=24, block_size=4)
+    one, captures = EngineCore(windows, byte_tokenizer, config), Captures()
+    graphs(one, captures, most=4)
+    expected = texts(EngineCore(windows, byte_tokenizer, config), [[50]], [4])
+    backend = one.runner.backend
+    assert isinstance(backend, GpuBackend)
+    assert texts(one, [[50]], [2]) == [expected[0][:2]]
+    backend._readers.popitem()
+    graphs(one, captures, most=4)
+    one.pool.clear()
+    assert texts(one, [[50]], [4]) == expected
+    assert [graph.replays for graph in captures.made] == [1, 0, 3]
