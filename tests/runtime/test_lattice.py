@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from ramet.kernels import Step, compiled
-from ramet.kernels.tiles import Ints, Item
+from ramet.kernels import Step, units
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import EngineError
@@ -239,20 +238,20 @@ def test_shared_blocks_are_read_once_in_it(
     setting: Setting, byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shared blocks take the path of shared runs in the lattice, and others do not."""
-    plain, runs = compiled.shared_runs, []
+    plain, cuts = units.cut, []
 
-    def seen(batch: Sequence[Item], tables: Ints, block: int) -> list[tuple[list[Item], int]]:
-        groups = plain(batch, tables, block)
-        runs.extend(run for _, run in groups)
-        return groups
+    def seen(*arguments: Any, **settings: Any) -> units.Cut:
+        cuts.append(plain(*arguments, **settings))
+        return cuts[-1]
 
-    monkeypatch.setattr(compiled, "shared_runs", seen)
+    monkeypatch.setattr(units, "cut", seen)
     check(SUBJECTS["llama"](), byte_tokenizer, setting)
-    assert runs
+    assert cuts
+    passes = sum(len(cut.passes) for cut in cuts)
     if not (setting.sharing or setting.forked):
-        assert not any(runs)
+        assert not passes
     elif not setting.small:
-        assert any(runs)
+        assert passes
 
 
 def test_pairwise_is_complete_and_small() -> None:

@@ -9,6 +9,10 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
 namespace ramet {
 
 constexpr int kLanes = 16;
@@ -30,6 +34,13 @@ inline Floats load(const T* from) {
     std::memcpy(&half, from, sizeof half);
     Words bits = __builtin_convertvector(half, Words) << 16;
     std::memcpy(&x, &bits, sizeof x);
+#ifdef __F16C__
+  } else if constexpr (std::is_same_v<T, c10::Half>) {
+    __m128i half[2];
+    std::memcpy(half, from, sizeof half);
+    const __m256 wide[2] = {_mm256_cvtph_ps(half[0]), _mm256_cvtph_ps(half[1])};
+    std::memcpy(&x, wide, sizeof x);
+#endif
   } else {
     for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(from[i]);
   }
@@ -46,6 +57,14 @@ inline Floats load_some(const T* from, int count) {
 
 inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
 
+// A row of any type, as floats.
+template <typename T>
+inline void widen(const T* from, int64_t size, float* to) {
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) store(to + i, load(from + i));
+  for (; i < size; ++i) to[i] = static_cast<float>(from[i]);
+}
+
 template <typename T>
 inline void store_some(T* to, Floats x, int count) {
   if constexpr (std::is_same_v<T, float>) {
@@ -55,13 +74,32 @@ inline void store_some(T* to, Floats x, int count) {
   }
 }
 
-inline float sum(Floats x) {
-  float total = 0;
-  for (int i = 0; i < kLanes; ++i) total += x[i];
-  return total;
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// Each lane's neighbour at a distance that is a power of 2, round a circle of twice that.
+template <int Bit, int... Lane>
+inline Floats across_from(Floats x, std::integer_sequence<int, Lane...>) {
+  return __builtin_shufflevector(x, x, (Lane ^ Bit)...);
 }
 
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+template <int Bit>
+inline Floats across_from(Floats x) {
+  return across_from<Bit>(x, std::make_integer_sequence<int, kLanes>{});
+}
+
+inline float sum(Floats x) {
+  x += across_from<8>(x);
+  x += across_from<4>(x);
+  x += across_from<2>(x);
+  return x[0] + x[1];
+}
+
+inline float largest(Floats x) {
+  x = larger(x, across_from<8>(x));
+  x = larger(x, across_from<4>(x));
+  x = larger(x, across_from<2>(x));
+  return x[0] > x[1] ? x[0] : x[1];
+}
 
 // exp(x) for x <= 0 and not NaN, to a few units in the last place; 0 below -87.
 // 2^n * exp(r) with |r| <= ln(2) / 2 in two parts, and Taylor's polynomial of exp to degree 7.
