@@ -1,6 +1,5 @@
 """ramet beside its peers: the same workloads, on the same machine, in turns, in one call.
 
-    python bench/peers/environments.py          # once: makes what the peers run in
     python bench/peers.py [--json bench/results/peers.json] [--environments FOLDER]
                           [--only plain,tree] [--peers vllm,llama.cpp] [--quick]
 
@@ -11,6 +10,7 @@ idle, with equally many threads. Every run begins with nothing cached. Speeds ar
 is of medians of runs that were neighbours in time, against the better of a peer's precisions.
 `bench/peers/workloads.py` says what is done; where a peer would take minutes it does a part, and
 its time is scaled up. A workload that a peer does not offer is told, with why.
+`bench/peers/environments.py` makes what the peers run in; what is missing is made first.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
-from environments import FOLDER, ready
+from environments import FOLDER, make
 from ours import Ours
 from worker import PEERS, NotMeasured, Peer, Worker
 from workloads import Workload, workloads
@@ -220,12 +220,7 @@ def main() -> None:
     only = _names(options.only, known, parser)
     families = _names(options.peers, {peer.family for peer in PEERS}, parser)
     peers = [peer for peer in PEERS if families is None or peer.family in families]
-    for name in dict.fromkeys(peer.environment for peer in peers):
-        if not ready(options.environments, name):
-            parser.error(
-                f"no environment for {name} in {options.environments}: make it with "
-                f"python bench/peers/environments.py {options.environments} --peers {name}"
-            )
+    make(options.environments, list(dict.fromkeys(peer.environment for peer in peers)))
 
     console = Console(soft_wrap=True)
     bench = Bench(only, options.quick)
