@@ -1,5 +1,6 @@
 """Ramet: write language-model programs, run them on shared key/value blocks."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ramet.codec import from_json, to_json
@@ -31,12 +32,15 @@ from ramet.values import Gathered, Value
 from ramet.verify import verify
 
 if TYPE_CHECKING:
+    from ramet.client import AsyncClient, Client
     from ramet.syntax.load import library, load, loads
 
 __all__ = [
     "AppendError",
     "ArgumentError",
+    "AsyncClient",
     "Branches",
+    "Client",
     "Diagnostic",
     "EvaluationError",
     "Gathered",
@@ -77,10 +81,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Programs in text are read by a package of its own, which is loaded when one is."""
-    if name not in ("library", "load", "loads"):
-        raise AttributeError(f"module 'ramet' has no attribute {name!r}")
-    from ramet.syntax import load
+_HOMES = {
+    "AsyncClient": "ramet.client",
+    "Client": "ramet.client",
+    "library": "ramet.syntax.load",
+    "load": "ramet.syntax.load",
+    "loads": "ramet.syntax.load",
+}
 
-    return getattr(load, name)
+
+def __getattr__(name: str) -> object:
+    """Programs in text are read, and servers are asked, by packages that are loaded then."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ramet' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -15,6 +15,7 @@ from ramet.syntax.bounds import Bound, bound_of
 from ramet.syntax.check import check
 from ramet.syntax.evaluate import constant
 from ramet.syntax.execute import Frame, Programs, Unit
+from ramet.syntax.printer import print_module
 from ramet.syntax.source import Source
 from ramet.syntax.tree import Module
 
@@ -26,6 +27,11 @@ class TextProgram(Program[..., Any]):
         super().__init__(_body(tree, others), tree.name, pure=True)
         self.tree = tree
         self._others = others
+
+    @property
+    def source(self) -> str:
+        """All programs of its file, in canonical text."""
+        return print_module(Module(tuple(each.tree for each in self._others.values())))
 
     def most(self, **arguments: Any) -> Bound:
         """What a run can take at most, whatever it will see; arguments may be left out."""

@@ -14,8 +14,8 @@ def test_the_door_is_sorted_and_complete() -> None:
         for name, value in vars(ramet).items()
         if not name.startswith("_") and not isinstance(value, type(sys)) and name not in modules
     }
-    lazy = {"library", "load", "loads"}
-    assert public - {"TYPE_CHECKING"} | lazy == set(ramet.__all__)
+    lazy = {"AsyncClient", "Client", "library", "load", "loads"}
+    assert public - {"TYPE_CHECKING", "import_module"} | lazy == set(ramet.__all__)
     assert all(callable(getattr(ramet, name)) for name in lazy)
 
 
