@@ -8,8 +8,8 @@
   does not matter for the time: they are filled with noise, and nothing is computed before. The
   shortest of some steps counts. Sequences whose keys and values take more than `--memory` together
   are left out, and told as such.
-* bookkeeping: the same step without a model: the scheduler's and the block cache's part
-  (`schedule`, `commit`), and the runner's (`pack`: tables and positions as tensors, and the
+* bookkeeping: the same step without a model, in CPU time: the scheduler's and the block cache's
+  part (`schedule`, `commit`), and the runner's (`pack`: tables and positions as tensors, and the
   attention backend's plan). Every pool is full, so that each new block evicts one. Medians of 32
   steps, in each of which one of 16 sequences takes a new block, with the garbage collector held
   off. `turnover` is what a sequence that ends, and one that comes in its place with as long a
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import torch
@@ -229,14 +229,14 @@ class Books:
 
     def step(self) -> dict[str, float]:
         """Seconds of each part; afterwards every sequence has a token more."""
-        started = perf_counter()
+        started = thread_time()
         batch = self.crowd.scheduler.schedule()
-        scheduled = perf_counter()
+        scheduled = thread_time()
         assert batch is not None
         self.runner.run(batch)
-        packed = perf_counter()
+        packed = thread_time()
         self.crowd.scheduler.commit(batch)
-        committed = perf_counter()
+        committed = thread_time()
         for entry, token in zip(batch.entries, self._tokens(len(batch.entries)), strict=True):
             entry.task.sequence.tokens.append(token)
         times = (scheduled - started, packed - scheduled, committed - packed)
@@ -244,9 +244,9 @@ class Books:
 
     def turn_over(self) -> float:
         """Seconds in which the first sequence ends, and one comes with what that had."""
-        started = perf_counter()
+        started = thread_time()
         self.crowd.arrive(self.crowd.leave(0), self.pool)
-        return perf_counter() - started
+        return thread_time() - started
 
     def _tokens(self, count: int) -> list[int]:
         return self._draw.choices(self._words, k=count)

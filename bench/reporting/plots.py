@@ -60,7 +60,7 @@ def svg(drawn: Any) -> str:
     out = io.StringIO()
     drawn.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", out.getvalue(), flags=re.DOTALL)
-    text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: 'DejaVu Sans', Verdana, sans-serif", text)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
@@ -72,17 +72,22 @@ def bars(
     log: bool = False,
     line: float | None = None,
 ) -> str:
-    """Horizontal bars: for each label one of each group, the first on top."""
+    """Horizontal bars: for each label one of each group, the first on top.
+
+    On a logarithmic axis they begin at the line.
+    """
     height = 0.55 + len(labels) * (0.16 * len(groups) + 0.16)
     with figure(8, height) as (drawn, (axes,)):
         thick = 0.84 / len(groups)
         for at, (name, values) in enumerate(groups.items()):
             there = [(place, value) for place, value in enumerate(values) if value is not None]
             places = [place + thick * (at - (len(groups) - 1) / 2) for place, _ in there]
-            widths = [value for _, value in there]
-            axes.barh(places, widths, thick * 0.92, label=name, color=COLOURS[at % len(COLOURS)])
+            begin = line if log and line is not None else 0.0
+            widths = [value - begin for _, value in there]
+            colour = COLOURS[at % len(COLOURS)]
+            axes.barh(places, widths, thick * 0.92, left=begin, label=name, color=colour)
         axes.set_yticks(range(len(labels)), labels)
-        axes.invert_yaxis()
+        axes.set_ylim(len(labels) - 0.45, -0.55)
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         if log:
@@ -106,7 +111,7 @@ def lines(
     line: float | None = None,
 ) -> str:
     """Lines over a logarithmic axis, panels beside each other, on one scale and with one legend."""
-    width = 4.1 * len(panels) if len(panels) > 1 else 6.5
+    width = 1.5 + 2.9 * len(panels) if len(panels) > 1 else 6.5
     with figure(width, 3.3, len(panels), sharey=True) as (drawn, axes):
         names = list(dict.fromkeys(name for series in panels.values() for name in series))
         handles: dict[str, Any] = {}
@@ -139,8 +144,8 @@ def lines(
 
 def _short(value: float) -> str:
     if value >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if value >= 10_000 else f"{value:g}"
+        return f"{value / 1e6:.3g}M"
+    return f"{value / 1e3:.3g}k" if value >= 10_000 else f"{value:g}"
 
 
 def matrix(
@@ -149,12 +154,14 @@ def matrix(
     """Numbers around 1 as coloured fields: less is green, more is red."""
     with figure(1.4 + 0.75 * len(columns), 0.9 + 0.36 * len(rows)) as (drawn, (axes,)):
         shown = [list(line) for line in values]
-        axes.imshow(shown, cmap="RdYlGn_r", vmin=0.4, vmax=1.6, aspect="auto", alpha=0.75)
+        axes.pcolormesh(shown, cmap="RdYlGn_r", vmin=-0.4, vmax=2.4)
         for y, line in enumerate(shown):
             for x, value in enumerate(line):
-                axes.text(x, y, f"{value:.2f}", ha="center", va="center", color="#111111")
-        axes.set_xticks(range(len(columns)), columns)
-        axes.set_yticks(range(len(rows)), rows)
+                place = x + 0.5, y + 0.5
+                axes.text(*place, f"{value:.2f}", ha="center", va="center", color="#111111")
+        axes.set_xticks([x + 0.5 for x in range(len(columns))], columns)
+        axes.set_yticks([y + 0.5 for y in range(len(rows))], rows)
+        axes.invert_yaxis()
         axes.grid(False)
         axes.tick_params(length=0)
         axes.set_title(title)
