@@ -63,6 +63,11 @@ class ChatFormat:
             gaps.append(self._layout(done, generate=True)[-1])
         return _common_start(gaps)
 
+    def around(self, roles: Roles) -> tuple[str, ...]:
+        """The texts around the contents of messages with these roles, one more than messages, all
+        rendered at once. Raises `PromptError` when the template refuses."""
+        return self._find_layout(roles)
+
     def _generation_prompt(self, done: Roles) -> str:
         """What invites the assistant to speak; with the first message, all that precedes it.
 

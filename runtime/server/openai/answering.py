@@ -21,14 +21,18 @@ from ramet.runtime.server.sse import DONE, EventStream, event, while_connected
 Items = AsyncGenerator[tuple[int, Item], None]
 
 
+def check_number(server: Server, prompts: Sequence[object]) -> None:
+    """Raises `Refused` for no prompt, or too many; before they are made into tokens."""
+    if not prompts:
+        raise Refused(400, "the list of prompts is empty", code="prompt_error", param="prompt")
+    hold("prompt", len(prompts), server.config.prompts, "prompts")
+
+
 def items_of(server: Server, tenant: Tenant, asks: Sequence[Ask], since: float) -> Items:
     """What becomes of all the asks, each item with the number of its ask.
 
     Raises `Refused` if so many are not taken now.
     """
-    if not asks:
-        raise Refused(400, "the list of prompts is empty", code="prompt_error", param="prompt")
-    hold("prompt", len(asks), server.config.prompts, "prompts")
     server.runs.turns.check(tenant, len(asks))
     return merged([server.metrics.watched(server.runs.texts(tenant, ask), since) for ask in asks])
 

@@ -8,11 +8,13 @@ from typing import TypeVar
 from ramet.runtime.chat import ChatFormat
 from ramet.runtime.errors import PromptError
 from ramet.runtime.server.guard import check_text
-from ramet.runtime.server.openai.requests import CompletionRequest, Message
+from ramet.runtime.server.openai.requests import Message
 from ramet.runtime.tokenizer import Piece, Tokenizer
 
 T = TypeVar("T")
 
+_ASSISTANT = "assistant"
+_OF_A_MESSAGE = 64  # characters: what a template takes for one
 _SHORT = 4_096
 """Characters that are encoded at once; more of them on another thread, for others to go on."""
 
@@ -32,32 +34,23 @@ class Prompts:
         self.tokenizer = tokenizer
         self._chat = ChatFormat(tokenizer)
 
-    async def of_completion(self, request: CompletionRequest, most: int) -> list[Prompt]:
-        """The prompts of a request, one or several, of at most so many bytes each.
-
-        Raises `PromptError`, or `Refused` for one that is longer.
-        """
-        given = request.prompt
-        several = isinstance(given, list) and not (given and isinstance(given[0], int))
-        each = given if isinstance(given, list) and several else [given]
-        special = request.parse_special is not False
-        return [await self.one(prompt, most, special) for prompt in each]
-
-    async def one(self, given: object, most: int, special: bool = True) -> Prompt:
+    async def one(self, given: str | list[int], most: int, *, special: bool = True) -> Prompt:
         """A text of at most so many bytes, or tokens. Control tokens that the text spells are read
-        as such if they are `special`. Raises as `of_completion`."""
+        as such if they are `special`.
+
+        Raises `PromptError`, or `Refused` for a text that is longer.
+        """
         check_text([given], most)
         if isinstance(given, str):
             encode = self.whole if special else self.plain
             return Prompt(await _aside(len(given), lambda: encode(given)), given)
-        assert isinstance(given, list), "a text or its tokens"
         self.check(given)
         return Prompt(given, self.tokenizer.decode(given, start=True))
 
     async def of_chat(self, messages: Sequence[Message], *, continues: bool) -> list[int]:
         """The tokens of a conversation, up to where the assistant speaks. Only the template writes
         control tokens. Raises `PromptError`."""
-        size = sum(len(message.text) for message in messages)
+        size = sum(_OF_A_MESSAGE + len(message.text) for message in messages)
         return await _aside(size, lambda: self.chat(messages, continues=continues))
 
     def chat(
@@ -71,19 +64,25 @@ class Prompts:
     def _pieces(
         self, messages: Sequence[Message], continues: bool, prompts: bool
     ) -> Iterable[Piece]:
-        conversation = self._chat.start()
-        for number, message in enumerate(messages, 1):
-            role = "system" if message.role == "developer" else message.role
-            turn = conversation.open(role)
-            yield turn.piece
+        roles = tuple("system" if m.role == "developer" else m.role for m in messages)
+        *before, last = self._chat.around(roles)
+        control = self._chat.has_template
+        extra = self._unspoken(roles, before)
+        for text, message in zip(before, messages, strict=True):
+            yield Piece(text.removesuffix(extra) if message.role == _ASSISTANT else text, control)
             yield Piece(message.text)
-            if continues and number == len(messages):
-                return
-            turn = turn.conversation.close()
-            yield turn.piece
-            conversation = turn.conversation
-        if prompts:
-            yield conversation.open("assistant").piece
+        if not continues:
+            yield Piece(self._chat.before(roles, _ASSISTANT) if prompts else last, control)
+
+    def _unspoken(self, roles: tuple[str, ...], before: Sequence[str]) -> str:
+        """What a template writes before an assistant's words, a space say, where it leaves that to
+        the model when it invites one: then the words have it already, and are found in the cache.
+        """
+        if _ASSISTANT not in roles:
+            return ""
+        first = roles.index(_ASSISTANT)
+        prompt = self._chat.before(roles[:first], _ASSISTANT)
+        return before[first][len(prompt) :] if before[first].startswith(prompt) else ""
 
     def whole(self, text: str, *, start: bool = True) -> list[int]:
         """The tokens of a whole text: control tokens that it spells are read as such."""

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from ramet.errors import near_miss, shown
 
 MAX_ITEMS = 4_096
+MAX_MESSAGES = 1_024
 
 _NO_TOOLS = "this server calls no tools; leave it out, or ask for JSON by response_format"
 _TEXT_ONLY = "this server reads and writes text only"
@@ -153,6 +154,12 @@ class CompletionRequest(Sampling):
     suffix: Annotated[None, Absent("", why="this server fills no gaps; it goes on")] = None
     parse_special: bool | None = None  # False: control tokens in a prompt are text
 
+    @property
+    def prompts(self) -> list[Any]:
+        """One or several, each a text or its tokens."""
+        one = isinstance(self.prompt, str) or (self.prompt and isinstance(self.prompt[0], int))
+        return [self.prompt] if one or not isinstance(self.prompt, list) else [*self.prompt]
+
     @model_validator(mode="after")
     def _can_stream(self) -> Self:
         if self.stream and (self.best_of or 1) > (self.n or 1):
@@ -221,7 +228,7 @@ class ResponseFormat(Wire):
 class ChatRequest(Sampling):
     """`POST /v1/chat/completions`."""
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_ITEMS)
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: Integer | None = Field(default=None, ge=1)
     logprobs: bool | None = None
     top_logprobs: Integer | None = Field(default=None, ge=0)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ramet.runtime.server.context import Server, TheServer, TheTenant
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.guard import check_text
-from ramet.runtime.server.openai.answering import answered, items_of
+from ramet.runtime.server.openai.answering import answered, check_number, items_of
 from ramet.runtime.server.openai.answers import ChatAnswer, CompletionAnswer
 from ramet.runtime.server.openai.pieces import Pieces
 from ramet.runtime.server.openai.requests import ChatRequest, CompletionRequest
@@ -27,7 +27,11 @@ async def completions(
     """Go on with a text, or with each of several; as JSON, or as server-sent events."""
     since = time.perf_counter()
     check_model(server, body.model)
-    prompts = await server.prompts.of_completion(body, server.most_bytes)
+    check_number(server, body.prompts)
+    special = body.parse_special is not False
+    prompts = [
+        await server.prompts.one(each, server.most_bytes, special=special) for each in body.prompts
+    ]
     asks = [completion_ask(body, prompt.tokens) for prompt in prompts]
     n = body.n or 1
     pieces = Pieces(server.prompts.tokenizer, asks, n, echo=prompts if body.echo else None)

@@ -13,7 +13,7 @@ from ramet.runtime.core import EngineCore
 from ramet.runtime.server.asks import Item
 from ramet.runtime.server.context import TheServer, TheTenant
 from ramet.runtime.server.errors import Refused, refused
-from ramet.runtime.server.openai.answering import Items, items_of
+from ramet.runtime.server.openai.answering import Items, check_number, items_of
 from ramet.runtime.server.sglang import Answers, GenerateRequest, ask_of
 from ramet.runtime.server.sse import DONE, EventStream, event, while_connected
 
@@ -27,6 +27,7 @@ async def generate(
     """Go on with texts, or score them. A stream's answers hold all the text so far."""
     since = time.perf_counter()
     tokenizer = server.prompts.tokenizer
+    check_number(server, body.prompts)
     prompts = [await server.prompts.one(each, server.most_bytes) for each in body.prompts]
     asks = [
         ask_of(body, sampling, prompt.tokens, tokenizer)

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from ramet.runtime.server.context import TheServer
 from ramet.runtime.server.guard import check_text
-from ramet.runtime.server.openai.requests import MAX_ITEMS, Integer, Message, Wire
+from ramet.runtime.server.openai.requests import MAX_MESSAGES, Integer, Message, Wire
 from ramet.runtime.server.routes.openai import check_model
 
 router = APIRouter(tags=["tokens"])
@@ -19,7 +19,7 @@ class TokenizeRequest(Wire):
 
     model: str | None = Field(default=None, max_length=512)
     prompt: str | None = None
-    messages: list[Message] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
+    messages: list[Message] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
     add_special_tokens: bool | None = None  # what the tokenizer puts before a text; it does
     parse_special: bool | None = None  # False: control tokens in the prompt are text
     add_generation_prompt: bool | None = None  # what invites the assistant; it does

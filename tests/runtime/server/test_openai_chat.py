@@ -1,6 +1,7 @@
 """`/v1/chat/completions`, asked by OpenAI's own client."""
 
 import json
+import time
 from typing import Any
 
 import openai
@@ -190,6 +191,30 @@ def test_the_clients_own_parser(served: Live) -> None:
         model="toy", messages=HELLO, response_format=Answer, max_tokens=100
     )
     assert isinstance(parsed.choices[0].message.parsed, Answer)
+
+
+def test_an_answer_sent_back_is_found_in_the_cache(served: Live) -> None:
+    create = served.openai.chat.completions.create
+    begun: Any = [{"role": "user", "content": "Tell me something that is long enough."}]
+    first = create(model="toy", messages=begun, max_tokens=40, extra_body={"regex": "[a-z]{40}"})
+    assert first.usage is not None
+    more = {"role": "user", "content": "And?"}
+    said = {"role": "assistant", "content": first.choices[0].message.content}
+    second = create(model="toy", messages=[*begun, said, more], max_tokens=1)
+    assert second.usage is not None
+    assert second.usage.prompt_tokens_details is not None
+    known = first.usage.prompt_tokens + 40
+    assert second.usage.prompt_tokens_details.cached_tokens >= known - 16
+
+
+def test_a_thousand_messages_are_rendered_at_once(served: Live) -> None:
+    many = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 512
+    begin = time.monotonic()
+    answer = served.http.post("/tokenize", json={"messages": many})
+    assert answer.json()["count"] == 512 * len("User: a\nAssistant:b\n") + len("Assistant:")
+    assert time.monotonic() - begin < 2
+    too_many = served.http.post("/tokenize", json={"messages": [*many, many[0]]})
+    assert too_many.status_code == 400
 
 
 def test_without_a_limit_a_chat_fills_the_context(served: Live) -> None:
