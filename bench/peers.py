@@ -157,7 +157,7 @@ class Bench:
     def _equal(self, work: Workload, ours: list[str], drawn: list[list[int]]) -> str:
         if work.kind == "sample":
             return "drawn apart"
-        if work.kind == "score":
+        if work.kind in ("score", "steps"):
             pairs = zip(work.requests, drawn, strict=True)
             theirs = [request.options[found] for request, (found,) in pairs]
             same = sum(a == b for a, b in zip(ours, theirs, strict=False))

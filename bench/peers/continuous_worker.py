@@ -23,6 +23,7 @@ PAGE = 32  # tokens
 LACKS = {
     "beams": "continuous batching has no beam search",
     "score": "continuous batching scores no text that is given",
+    "steps": "continuous batching scores no text that is given",
     "json": "transformers has no decoding by a schema",
 }
 

@@ -151,6 +151,8 @@ def load() -> Callable[[Work], Callable[[], list[Ids]]]:
             opened.pop().close()
         if work["kind"] == "beams":
             raise NotOffered("llama.cpp took beam search out in 2024")
+        if work["kind"] == "steps":
+            raise NotOffered("it scores options as in select")
         if work["kind"] == "json":
             llama.reset()
             llama._ctx.kv_cache_clear()

@@ -165,6 +165,7 @@ PROGRAMS: dict[str, Make] = {
     "samples": _each(SAMPLE, count=SAMPLES),
     "beams": _each(SEARCH, width=BEAMS),
     "select": _asked,
+    "select-steps": _asked,
     "tree": _trees,
     "chat": _chats,
     "json": _objects,

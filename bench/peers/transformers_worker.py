@@ -31,6 +31,8 @@ def load() -> Callable[[Work], Callable[[], list[Ids]]]:
     model.generation_config.pad_token_id = 0
 
     def prepare(work: Work) -> Callable[[], list[Ids]]:
+        if work["kind"] == "steps":
+            raise NotOffered("it scores options as in select")
         if work["kind"] == "json":
             raise NotOffered("transformers has no decoding by a schema")
         if work["kind"] == "score":

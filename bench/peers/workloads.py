@@ -44,7 +44,7 @@ BEAMS, SAMPLES = 8, 16
 PLANS, DETAILS = 4, 3  # branches of a tree, and of each of them
 TEMPERATURE = 0.8  # of samples
 
-Kind = Literal["draw", "sample", "beams", "score", "json"]
+Kind = Literal["draw", "sample", "beams", "score", "steps", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Workload:
         """Units of work; 0 where only a run tells."""
         if self.kind == "json":
             return len(self.requests)
-        if self.kind == "score":
+        if self.kind in ("score", "steps"):
             return sum(len(request.options) for request in self.requests)
         return len(self.requests) * self.tokens * (self.width if self.kind == "sample" else 1)
 
@@ -214,6 +214,19 @@ def _select(write: Writer, quick: bool) -> Workload:
     )
 
 
+def _select_steps(write: Writer, quick: bool) -> Workload:
+    """The same for a peer that scores a token of an option at a time, out of its cache."""
+    work = _select(write, quick)
+    return replace(
+        work,
+        name="select-steps",
+        title=f"{work.title}, a request for each token",
+        kind="steps",
+        slow={},
+        targets={},
+    )
+
+
 def _tree(write: Writer, quick: bool) -> Workload:
     """Four programs plan in four branches, detail each plan in three, keep the first and end."""
     programs = 1 if quick else 4
@@ -277,4 +290,15 @@ def _json(write: Writer, quick: bool) -> Workload:
     )
 
 
-_MAKERS = (_stream, _plain, _few_shot, _samples, _beams, _select, _tree, _chat, _json)
+_MAKERS = (
+    _stream,
+    _plain,
+    _few_shot,
+    _samples,
+    _beams,
+    _select,
+    _select_steps,
+    _tree,
+    _chat,
+    _json,
+)

@@ -50,7 +50,7 @@ def test_requests_have_ids_and_parents_of_an_earlier_round(work: Any) -> None:
 @pytest.mark.parametrize("quick", [False, True])
 def test_names_differ_and_texts_are_the_same_each_time(quick: bool) -> None:
     works = module.workloads(encode, quick)
-    assert len({work.name for work in works}) == len(works) == 9
+    assert len({work.name for work in works}) == len(works) == 10
     assert works == module.workloads(encode, quick)
 
 
@@ -73,7 +73,7 @@ def test_rounds_read_what_was_drawn(work: Any) -> None:
 
 def test_what_is_shared_is_as_long_as_it_is_said() -> None:
     works = {work.name: work for work in module.workloads(encode)}
-    for name in ("few-shot", "select"):
+    for name in ("few-shot", "select", "select-steps"):
         contexts = [list(request.ids) for request in works[name].requests]
         assert 0 <= protocol.shared(contexts) - module.CONTEXT < 40, name
     assert protocol.shared([list(request.ids) for request in works["plain"].requests]) < 32
