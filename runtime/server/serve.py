@@ -37,7 +37,7 @@ def serve(
     Raises:
         OSError: the address cannot be listened on.
     """
-    with closing(_listen(config)) as listening:
+    with closing(listen(config)) as listening:
         asyncio.run(_serve(engine, config, listening, on_listen))
 
 
@@ -115,7 +115,8 @@ class Listener(uvicorn.Server):
         )
 
 
-def _listen(config: ServerConfig) -> socket.socket:
+def listen(config: ServerConfig) -> socket.socket:
+    """A socket on the address; `OSError` if it cannot be had."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     return socket.create_server((config.host, config.port), family=family, backlog=2_048)
 
