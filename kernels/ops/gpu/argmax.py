@@ -1,10 +1,10 @@
 """The first largest entry of each row."""
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
 from ramet.kernels.gpu.ordered import ordered
 
 _BLOCK = 4096
@@ -26,7 +26,7 @@ def argmax(x: Tensor) -> tuple[Tensor, Tensor]:
     return peaks, places
 
 
-@triton.jit
+@kernel
 def _argmax(
     x: tl.tensor,
     peaks: tl.tensor,

@@ -5,6 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
+
 _BLOCK = 1024
 
 
@@ -28,7 +30,7 @@ def gated(gate_up: Tensor) -> Tensor:
     return result
 
 
-@triton.jit
+@kernel
 def _gated(
     gate_up: tl.tensor, result: tl.tensor, stride: int, wide: int, BLOCK: tl.constexpr
 ) -> None:
@@ -38,4 +40,4 @@ def _gated(
     gate = tl.load(gate_up + row * stride + at, mask=there, other=0.0).to(tl.float32)
     up = tl.load(gate_up + row * stride + wide + at, mask=there, other=0.0).to(tl.float32)
     product = gate / (1.0 + tl.exp(-gate)) * up
-    tl.store(result + row * wide + at, product.to(result.dtype.element_ty), mask=there)
+    tl.store(result + row * wide + at, product, mask=there)

@@ -9,6 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
+
 _BLOCK = 512  # variates of one program, at most
 
 
@@ -34,7 +36,7 @@ def exponentials(places: Tensor, count: int) -> Tensor:
     return noise
 
 
-@triton.jit
+@kernel
 def uniforms(
     key_low: tl.tensor,
     key_high: tl.tensor,
@@ -44,16 +46,16 @@ def uniforms(
 ) -> tl.tensor:
     """Floats in (0, 1), eight for each of `counters` [N] uint64, in order [8 * N]."""
     zeros = counters * 0
-    a, b, c, d = tl.philox_impl(
+    words = tl.philox_impl(
         counters, zeros + position, zeros + attempt, zeros, zeros + key_low, zeros + key_high
     )
-    words = tl.interleave(tl.interleave(a, c), tl.interleave(b, d))
-    halves = tl.interleave((words & 0xFFFFFFFF).to(tl.uint32), (words >> 32).to(tl.uint32))
+    raw = tl.interleave(tl.interleave(words[0], words[2]), tl.interleave(words[1], words[3]))
+    halves = tl.interleave((raw & 0xFFFFFFFF).to(tl.uint32), (raw >> 32).to(tl.uint32))
     uniform = (halves.to(tl.float32) + 0.5) * 2.3283064365386963e-10
     return tl.minimum(uniform, 0.99999994039535522)
 
 
-@triton.jit
+@kernel
 def _exponentials(places: tl.tensor, noise: tl.tensor, count: int, BLOCK: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64)
     place = places + row * 4

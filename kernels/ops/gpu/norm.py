@@ -5,6 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
+
 _WIDEST = 65_536  # numbers of a row, which one program holds at once
 
 
@@ -54,7 +56,7 @@ def _launch(
     return total, result
 
 
-@triton.jit
+@kernel
 def _rms_norm(
     x: tl.tensor,
     residual: tl.tensor,
@@ -71,14 +73,13 @@ def _rms_norm(
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     there = at < DIM
-    numbers = tl.load(x + row * x_stride + at, mask=there, other=0.0).to(tl.float32)
+    own = tl.load(x + row * x_stride + at, mask=there, other=0.0)
+    numbers = own.to(tl.float32)
     if ADDED:
         added = tl.load(residual + row * residual_stride + at, mask=there, other=0.0)
-        summed = (numbers + added.to(tl.float32)).to(total.dtype.element_ty)
+        summed = (numbers + added.to(tl.float32)).to(own.dtype)
         tl.store(total + row * DIM + at, summed, mask=there)
         numbers = summed.to(tl.float32)
     scale = 1.0 / tl.sqrt_rn(tl.sum(numbers * numbers) / DIM + eps)
     weights = tl.load(weight + at, mask=there, other=0.0).to(tl.float32)
-    tl.store(
-        result + row * DIM + at, (numbers * scale * weights).to(result.dtype.element_ty), there
-    )
+    tl.store(result + row * DIM + at, numbers * scale * weights, mask=there)

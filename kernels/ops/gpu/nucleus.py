@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
 from ramet.kernels.gpu.ordered import ordered
 
 _BLOCK = 4096
@@ -46,33 +47,33 @@ def keep(logits: Tensor, peaks: Tensor, top_k: Tensor, top_p: Tensor, below: Ten
         )
 
 
-@triton.jit
+@kernel
 def _load(line: tl.tensor, start: int, SIZE: tl.constexpr, BLOCK: tl.constexpr) -> tl.tensor:
     at = start + tl.arange(0, BLOCK)
     return tl.load(line + at, mask=at < SIZE, other=-float("inf"))
 
 
-@triton.jit
+@kernel
 def _likely(x: tl.tensor, least: tl.tensor, peak: tl.tensor, total: tl.tensor) -> tl.tensor:
     """The softmax of logits over those whose keys reach the least."""
     return tl.where(ordered(x) >= least, tl.div_rn(tl.exp(x - peak), total), 0.0)
 
 
-@triton.jit
+@kernel
 def _weigh(found: tl.tensor, unit: tl.tensor, keys: tl.tensor, weights: tl.tensor) -> tl.tensor:
     """The weight [4] of the keys that reach each value of the next two bits."""
     tries = found + tl.arange(0, 4).to(tl.uint32) * unit
     return tl.sum(tl.where(keys[:, None] >= tries[None, :], weights[:, None], 0), 0)
 
 
-@triton.jit
+@kernel
 def _next(found: tl.tensor, unit: tl.tensor, sums: tl.tensor, target: tl.tensor) -> tl.tensor:
     """The bits found, with the largest value of the next two that still has the target's weight."""
     reach = (sums >= target) & (tl.arange(0, 4) > 0)
     return found + tl.sum(reach.to(tl.uint32), 0) * unit
 
 
-@triton.jit
+@kernel
 def _keep(
     logits: tl.tensor,
     peaks: tl.tensor,

@@ -1,10 +1,11 @@
 """Floats as integers in the same order, so that a search over them is one over bits."""
 
-import triton
 import triton.language as tl
 
+from ramet.kernels.gpu.jit import kernel
 
-@triton.jit
+
+@kernel
 def ordered(x: tl.tensor) -> tl.tensor:
     """uint32 keys of float32 values: greater where the value is; NaN greatest, both zeros equal.
 

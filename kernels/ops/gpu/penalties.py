@@ -1,9 +1,10 @@
 """What rows of logits ask for token by token, and what they rule out: in place, one launch each."""
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
+
+from ramet.kernels.gpu.jit import kernel
 
 _CELLS = 1024  # entries of a row at a time
 _BLOCK = 4096
@@ -74,7 +75,7 @@ def _check(logits: Tensor) -> None:
     assert logits.dtype == torch.float32 and logits.stride(1) == 1, "float32, its rows contiguous"
 
 
-@triton.jit
+@kernel
 def _penalise(
     logits: tl.tensor,
     bounds: tl.tensor,
@@ -85,7 +86,7 @@ def _penalise(
 ) -> None:
     row = tl.program_id(0).to(tl.int64)
     line = logits + row * stride
-    for stage in tl.static_range(4):
+    for stage in range(4):
         at = tl.load(bounds + row * 5 + stage)
         stop = tl.load(bounds + row * 5 + stage + 1)
         while at < stop:
@@ -94,16 +95,13 @@ def _penalise(
             cells = line + tl.load(ids + entries, mask=there, other=0)
             value = tl.load(values + entries, mask=there, other=1.0)
             x = tl.load(cells, mask=there, other=0.0)
-            if stage == 1:
-                x = tl.where(x < 0, x * value, tl.div_rn(x, value))
-            else:
-                x += value
-            tl.store(cells, x, mask=there)
+            scaled = tl.where(x < 0, x * value, tl.div_rn(x, value))
+            tl.store(cells, tl.where(stage == 1, scaled, x + value), mask=there)
             at += BLOCK
         tl.debug_barrier()
 
 
-@triton.jit
+@kernel
 def _allowed(masks: tl.tensor, mask: tl.tensor, at: tl.tensor, SIZE: tl.constexpr) -> tl.tensor:
     """Whether this mask of `masks` allows tokens `at`; none (-1) allows all."""
     line = masks + mask.to(tl.int64) * ((SIZE + 7) // 8)
@@ -111,7 +109,7 @@ def _allowed(masks: tl.tensor, mask: tl.tensor, at: tl.tensor, SIZE: tl.constexp
     return (bits.to(tl.int32) >> (at % 8)) & 1 == 1
 
 
-@triton.jit
+@kernel
 def _rule_out(
     logits: tl.tensor,
     masks: tl.tensor,

@@ -1,10 +1,10 @@
 """The draw: one token of each row by two exponential races, groups of tokens first."""
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
 from ramet.kernels.gpu.noise import exponentials
 
 GROUP = 64  # as on a CPU: which noise a token races with follows from it
@@ -33,7 +33,7 @@ def race(
     for each in (peaks, temperatures):
         assert each.shape == (rows,) and each.dtype == torch.float32, "one float32 of each row"
     if rows:
-        count = triton.cdiv(size, GROUP)
+        count = -(-size // GROUP)
         clocks = exponentials(places, count + GROUP)
         _race[(rows,)](
             logits,
@@ -50,7 +50,7 @@ def race(
         )
 
 
-@triton.jit
+@kernel
 def _race(
     logits: tl.tensor,
     peaks: tl.tensor,

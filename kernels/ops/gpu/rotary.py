@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
 from ramet.kernels.rotary import HeadNorms, Rotary
 
 _LARGEST = {torch.float8_e4m3fn: 448.0}  # beyond it float8 has only NaN
@@ -61,7 +62,7 @@ def rotate_and_write(
     return query
 
 
-@triton.jit
+@kernel
 def _rotate_and_write(
     joined: tl.tensor,
     query: tl.tensor,
@@ -97,8 +98,8 @@ def _rotate_and_write(
         a, b = first.to(tl.float32), second.to(tl.float32)
         c = tl.load(cos + token * HALF + pair, mask=there, other=0.0)
         s = tl.load(sin + token * HALF + pair, mask=there, other=0.0)
-        first = (a * c - b * s).to(joined.dtype.element_ty)
-        second = (b * c + a * s).to(joined.dtype.element_ty)
+        first = (a * c - b * s).to(second.dtype)
+        second = (b * c + a * s).to(first.dtype)
     if head < HEADS:
         out = query + (token * HEADS + head) * (2 * HALF)
         tl.store(out + pair, first, mask=there)
@@ -110,11 +111,11 @@ def _rotate_and_write(
         written = there & (slot >= 0)
         cell = data + part.to(tl.int64) * part_stride + at.to(tl.int64) * head_stride
         cell += slot * slot_stride
-        tl.store(cell + pair, _stored(first, data, LARGEST), mask=written)
-        tl.store(cell + HALF + pair, _stored(second, data, LARGEST), mask=written)
+        tl.store(cell + pair, _within(first, LARGEST), mask=written)
+        tl.store(cell + HALF + pair, _within(second, LARGEST), mask=written)
 
 
-@triton.jit
+@kernel
 def _normed(
     first: tl.tensor,
     second: tl.tensor,
@@ -131,10 +132,10 @@ def _normed(
     return (a * scale * low).to(first.dtype), (b * scale * high).to(second.dtype)
 
 
-@triton.jit
-def _stored(x: tl.tensor, data: tl.tensor, LARGEST: tl.constexpr) -> tl.tensor:
-    """The numbers in the cache's dtype."""
+@kernel
+def _within(x: tl.tensor, LARGEST: tl.constexpr) -> tl.tensor:
+    """The numbers in float32, cut off where the cache's dtype ends, if it does."""
     wide = x.to(tl.float32)
     if LARGEST > 0:
         wide = tl.clamp(wide, -LARGEST, LARGEST)
-    return wide.to(data.dtype.element_ty)
+    return wide

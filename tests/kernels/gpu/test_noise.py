@@ -6,10 +6,10 @@ import random
 import numpy as np
 import pytest
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
 from ramet.kernels.gpu.noise import exponentials, uniforms
 from ramet.runtime.sampling.keys import noise
 
@@ -26,7 +26,7 @@ def packed(places: list[Place], device: torch.device) -> Tensor:
     return torch.from_numpy(np.array(words, np.uint64).view(np.int64)).to(device)
 
 
-@triton.jit
+@kernel
 def _first_uniforms(places: tl.tensor, out: tl.tensor, BLOCKS: tl.constexpr) -> None:
     found = uniforms(
         tl.load(places).to(tl.uint64, bitcast=True),
