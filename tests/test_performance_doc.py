@@ -122,3 +122,12 @@ def test_results_of_a_benchmark_that_is_not_known() -> None:
     text, _ = made("server", [{"route": "/generate", "ms": 3.0, "seconds": [1, 2]}])
     assert "| route | ms |" in text
     assert "| /generate | 3.00 |" in text
+
+
+def test_the_note_on_int8_says_what_was_measured() -> None:
+    rows = records.load(report.RESULTS)["quality"].rows
+    note = (report.DOCS / "decisions" / "0021-int8.md").read_text()
+    assert f"{rows[0]['tokens']:,} tokens" in note
+    for row in rows:
+        told = f"{row['agreement']:.1%}".replace("%", " %")
+        assert told in note, row["variant"]
