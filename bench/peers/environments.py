@@ -18,7 +18,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ctypes.util import find_library
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,11 +107,11 @@ def _unpack_tcmalloc(target: Path) -> None:
 
 def _pip(folder: Path, peer: str, *arguments: str, **environ: str) -> None:
     print(f"  pip install {' '.join(arguments)}", flush=True)
-    _call(str(python(folder, peer)), "-m", "pip", "install", "-q", *arguments, **environ)
+    _call(str(python(folder, peer)), "-m", "pip", "install", "-q", *arguments, environ=environ)
 
 
-def _call(*command: str, at: Path | None = None, **environ: str) -> None:
-    subprocess.run(command, check=True, cwd=at, env=os.environ | environ)
+def _call(*command: str, at: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+    subprocess.run(command, check=True, cwd=at, env=os.environ | dict(environ or {}))
 
 
 def _done(folder: Path, peer: str) -> Path:
