@@ -65,7 +65,7 @@ def agree(
     return differ
 
 
-@pytest.mark.parametrize("batches", [8, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batches", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_rows_draw_what_they_draw_on_a_cpu(batches: int, device: torch.device) -> None:
     seed = random.randrange(2**32)
     rng, differ = random.Random(seed), 0
@@ -81,7 +81,7 @@ def test_rows_draw_what_they_draw_on_a_cpu(batches: int, device: torch.device) -
     assert differ <= 1, f"seed {seed}"
 
 
-@pytest.mark.parametrize("batches", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batches", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_rows_with_a_grammar_draw_what_they_draw_on_a_cpu(
     batches: int, grammars: GrammarCompiler, device: torch.device
 ) -> None:
