@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramet.kernels import extension
+from ramet.kernels.memory import kept
 
 GROUP = 64  # inputs that share a scale
 _OUTPUTS = 32  # outputs that lie beside each other
@@ -46,8 +47,8 @@ def pack(weight: Tensor) -> Int8Weight:
     whole = (groups * (127 / peaks).where(peaks > 0, 0)).round() + 128
     steps = whole.to(torch.uint8).unflatten(-1, (-1, _STEP))
     return Int8Weight(
-        values=steps.permute(0, 2, 3, 1, 4).contiguous(),
-        scales=(peaks[..., 0] / 127).transpose(1, 2).contiguous(),
+        values=kept(steps.permute(0, 2, 3, 1, 4)),
+        scales=kept((peaks[..., 0] / 127).transpose(1, 2)),
         outputs=outputs,
     )
 

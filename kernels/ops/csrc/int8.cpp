@@ -35,7 +35,7 @@ constexpr int kGroup = 64;          // inputs that share a scale
 constexpr int kOutputs = 32;        // outputs that are computed together: two vectors
 constexpr int kStep = 4;            // inputs of one dot product
 constexpr int kRows = 6;            // rows that share a load of weights: 24 registers of sums
-constexpr int64_t kPanel = 40 * kRows;  // rows whose activations stay in the cache
+constexpr int64_t kPanel = 40 * kRows;  // at most, rows whose activations stay in the cache
 
 typedef int8_t Bytes __attribute__((vector_size(16)));
 
@@ -267,10 +267,12 @@ at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   const Inputs in{groups, to, to_factors, to_sums};
   const Weights weights{weight.const_data_ptr<uint8_t>(), scales.const_data_ptr<float>()};
   const Output output{outputs, out.data_ptr<float>(), floats(bias), floats(residual)};
+  const int64_t panels = std::max<int64_t>(1, (rows + kPanel - 1) / kPanel);
+  const int64_t panel = ((rows + panels - 1) / panels + kRows - 1) / kRows * kRows;
   at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t row = 0; row < rows; row += kPanel)
+    for (int64_t row = 0; row < rows; row += panel)
       for (int64_t block = first; block < last; ++block)
-        some_rows(in, weights, block, row, std::min(rows, row + kPanel), output);
+        some_rows(in, weights, block, row, std::min(rows, row + panel), output);
   });
   return out;
 }
