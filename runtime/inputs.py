@@ -22,13 +22,10 @@ class Inputs:
     rows: Ints  # [R] whose logits are wanted
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """The three as tensors: on CPU themselves, to a GPU in one copy that nobody waits for."""
+        """The three as tensors; to a GPU they go in one copy that nobody waits for."""
         arrays = (self.tokens, self.positions, self.rows)
-        if device.type == "cpu":
-            tokens, positions, rows = map(torch.from_numpy, arrays)
-        else:
-            packed = staged(np.concatenate(arrays), device).to(device, non_blocking=True)
-            tokens, positions, rows = packed.split([len(array) for array in arrays])
+        packed = staged(np.concatenate(arrays), device).to(device, non_blocking=True)
+        tokens, positions, rows = packed.split([len(array) for array in arrays])
         return tokens, positions, rows
 
 

@@ -4,7 +4,8 @@ A CPU has no graphs. One that is "captured" here runs the same function over the
 The kernels are interpreted where there is no GPU.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ramet.kernels.gpu.runs import Tuning
 from ramet.runtime import runner
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore
-from ramet.runtime.graphs import DecodeGraphs, Graph, bucket
+from ramet.runtime.graphs import CudaCapture, DecodeGraphs, Graph, bucket
 from ramet.runtime.models import Model, load_model
 from ramet.runtime.tokenizer import Tokenizer
 from tests.kernels.gpu.interpreter import mend
@@ -157,3 +158,34 @@ def test_a_graph_that_some_layers_were_not_planned_for_is_dropped(
     one.pool.clear()
     assert texts(one, [[50]], [4]) == expected
     assert [graph.replays for graph in captures.made] == [1, 0, 3]
+
+
+def test_what_is_captured_ran_before_and_shares_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls and their order, with nothing behind them; `test_gpu.py` captures in earnest."""
+    done: list[object] = []
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            done.append("wait")
+
+    @contextmanager
+    def aside(stream: Stream) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def capturing(graph: object, **how: object) -> Iterator[None]:
+        done.append(how)
+        yield
+
+    for name, fake in {
+        "graph_pool_handle": lambda: (0, 1),
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": aside,
+        "CUDAGraph": object,
+        "graph": capturing,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    CudaCapture()(lambda: done.append("run"))
+    how = {"pool": (0, 1), "capture_error_mode": "thread_local"}
+    assert done == ["wait", "run", "wait", how, "run"]
