@@ -54,7 +54,9 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await watching
 
-    app = FastAPI(title="ramet", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="ramet", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.server = server
     app.add_middleware(BodyLimit, most=config.body_bytes)  # the last one added is the outermost
     app.add_middleware(KeyCheck, keys=Keys(config.keys))

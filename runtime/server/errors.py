@@ -3,6 +3,7 @@
 A client's mistake is 4xx and says what to change; no answer has a traceback, a path or an address.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ramet.errors import (
     Diagnostic,
@@ -90,7 +91,8 @@ def respond(error: Refused) -> Response:
     headers = {} if error.retry is None else {"Retry-After": str(max(1, round(error.retry)))}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"error": error.body}, error.status, headers)
+    body = json.dumps({"error": error.body})  # ASCII: a message may quote half a character
+    return Response(body, error.status, headers, "application/json")
 
 
 INTERNAL = "the server failed; the request was not at fault"

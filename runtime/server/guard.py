@@ -72,3 +72,25 @@ def hold(name: str, value: int, most: int, what: str = "") -> None:
             limit=name,
             most=most,
         )
+
+
+def hold_nesting(name: str, value: object, most: int) -> None:
+    """Raise `Refused` if lists and maps of the value nest deeper."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, list | dict)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise Refused(
+        400,
+        f"{name}: it nests deeper than the {most} levels that this server takes",
+        code="limit_exceeded",
+        param=name,
+        limit="nesting",
+        most=most,
+    )

@@ -1,6 +1,7 @@
 """`/v1/programs`: a client sends a program, and it runs here, next to the cache."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -12,7 +13,7 @@ from ramet.runtime.engine import AnyProgram
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.context import Server, TheServer, TheTenant
 from ramet.runtime.server.errors import Refused, respond
-from ramet.runtime.server.guard import hold
+from ramet.runtime.server.guard import hold, hold_nesting
 from ramet.runtime.server.jobs import Job, Order
 from ramet.runtime.server.sources import Sent, check, load, lowered, planned
 from ramet.runtime.server.sse import EventStream, while_connected
@@ -90,8 +91,8 @@ async def run_program(
     key: IdempotencyKey = None,
 ) -> Response:
     """Run a program."""
-    limits = server.config.program
-    program = await asyncio.to_thread(load, body.sent, limits)
+    server.runs.turns.check(tenant)
+    program = await asyncio.to_thread(load, body.sent, server.config.program)
     return await run(request, server, tenant, program, body, key)
 
 
@@ -104,6 +105,7 @@ async def check_program(body: ProgramBody, server: TheServer) -> Response:
 @router.post("/plan")
 async def plan_program(body: PlanBody, server: TheServer) -> Response:
     """What a run can take: tokens, branches, blocks; and what is known ahead."""
+    hold_nesting("arguments", body.arguments, server.config.program.nesting)
     program = await asyncio.to_thread(load, body.sent, server.config.program)
     return Json(await plan_of(server, program, body.arguments))
 
@@ -146,8 +148,11 @@ async def run(
     key: str | None,
 ) -> Response:
     """Start it, and answer as the body asks."""
+    hold_nesting("arguments", body.arguments, server.config.program.nesting)
     if body.batch is not None:
         hold("batch", len(body.batch), server.config.prompts, "argument sets")
+        for at, arguments in enumerate(body.batch):
+            hold_nesting(f"batch.{at}", arguments, server.config.program.nesting)
         if not body.batch:
             raise Refused(400, "batch: it is empty", code="invalid_value", param="batch")
     order = Order(
@@ -161,7 +166,8 @@ async def run(
     if key is None:
         job = server.jobs.start(tenant, order)
     else:
-        said = f"{request.url.path} {body.model_dump_json(exclude={'stream', 'background'})}"
+        fields = body.model_dump(exclude={"stream", "background"})
+        said = f"{request.url.path} {json.dumps(fields, sort_keys=True)}"
         job = server.idempotency.job(tenant, key, said, lambda: server.jobs.start(tenant, order))
     if body.stream:
         return _stream(server, job, job.log.dropped)
