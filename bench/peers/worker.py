@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from environments import preloaded, python
 from workloads import Workload
@@ -49,16 +49,27 @@ class Worker:
     versions: Mapping[str, str]
 
     def __init__(self, peer: Peer, folder: Path, directory: Path, gguf: Path, threads: int) -> None:
-        self._process = subprocess.Popen(
+        self._log = python(folder, peer.environment).parents[1] / "worker.log"
+        with self._log.open("w") as log:
+            self._process = self._start(
+                peer, folder, gguf if peer.gguf else directory, threads, log
+            )
+
+    @staticmethod
+    def _start(
+        peer: Peer, folder: Path, model: Path, threads: int, log: TextIO
+    ) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
             [
                 python(folder, peer.environment),
                 Path(__file__).with_name(f"{peer.worker}_worker.py"),
-                gguf if peer.gguf else directory,
+                model,
                 *peer.arguments,
                 str(threads),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
             env=os.environ | _environ(peer, folder, threads),
         )
@@ -89,7 +100,7 @@ class Worker:
             self._process.stdin.write(json.dumps(work.plain()) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise NotMeasured("the worker ended") from None
+            raise self._ended() from None
         answer = self._answer()
         if "missing" in answer:
             raise NotMeasured(answer["missing"])
@@ -99,8 +110,11 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise NotMeasured(f"the worker ended with status {self._process.wait()}")
+            raise self._ended()
         return json.loads(line)
+
+    def _ended(self) -> NotMeasured:
+        return NotMeasured(f"the worker ended with status {self._process.wait()}: {self._log}")
 
 
 def _environ(peer: Peer, folder: Path, threads: int) -> dict[str, str]:
