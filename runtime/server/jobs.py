@@ -128,7 +128,7 @@ class Jobs:
     def start(self, tenant: Tenant, order: Order) -> Job:
         """Raises `Refused` if there is no room for all of its runs."""
         self._forget_old()
-        self._runs.turns.check(tenant, len(order.items))
+        self._runs.turns.reserve(tenant, len(order.items))
         job = Job(
             id=f"prog_{secrets.token_hex(12)}",
             tenant=tenant,
@@ -179,6 +179,7 @@ class Jobs:
 
     def _close(self, job: Job) -> None:
         """Its task is over, even one that was cancelled before it began."""
+        self._runs.turns.release(job.tenant, len(job.outcomes))
         if job.status == "running":
             job.status = "cancelled"
         for at, outcome in enumerate(job.outcomes):
@@ -201,6 +202,7 @@ class Jobs:
                 seed=order.seed,
                 limits=order.limits,
                 works=works,
+                reserved=True,
             )
             async with aclosing(items):
                 async for each in items:

@@ -42,17 +42,18 @@ class Runs:
         seed: int | None = None,
         limits: Limits | None = None,
         works: Works | None = None,
+        reserved: bool = False,
     ) -> AsyncGenerator[Event | Finished, None]:
         """The events of a run, if wanted, and its result as the last item.
 
         Waits for a turn first. Closing it early, and cancelling whoever waits for it, cancels the
-        run; use it within `aclosing`.
+        run; use it within `aclosing`. Whoever `reserved` the turn releases it.
 
         Raises:
             Refused: the server is full, or stopping, or the engine stalls.
             RametError: what ended the run.
         """
-        async with self.turns.turn(tenant):
+        async with self.turns.turn(tenant, reserved=reserved):
             items = self._engine.follow(
                 program,
                 arguments,

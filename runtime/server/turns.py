@@ -21,7 +21,7 @@ class Turns:
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self._queues: dict[str, deque[Waiter]] = {}  # by tenant, the next one first
-        self._of: Counter[str] = Counter()  # waiting and running, by tenant
+        self._of: Counter[str] = Counter()  # reserved, waiting and running, by tenant
         self.running = 0
         self.waiting = 0
         self.closed = False  # the server drains
@@ -42,16 +42,29 @@ class Turns:
                 code="too_many_runs",
                 retry=1,
             )
-        free = self._config.running - self.running if not self.waiting else 0
-        if self.waiting + runs - free > self._config.queue:
+        if self._of.total() + runs > self._config.running + self._config.queue:
             raise Refused(503, "the queue is full; try again", code="queue_full", retry=1)
 
-    @asynccontextmanager
-    async def turn(self, tenant: Tenant) -> AsyncGenerator[None, None]:
-        """Inside, the run may run. Raises `Refused` at once, or after waiting for too long."""
-        self.check(tenant)
-        self._of[tenant.name] += 1
+    def reserve(self, tenant: Tenant, runs: int = 1) -> None:
+        """Count so many more, until they are released; `Refused` as `check`."""
+        self.check(tenant, runs)
+        self._of[tenant.name] += runs
         self._idle.clear()
+
+    def release(self, tenant: Tenant, runs: int = 1) -> None:
+        """So many that were reserved are over."""
+        self._of[tenant.name] -= runs
+        if not self._of[tenant.name]:
+            del self._of[tenant.name]
+        if not self._of:
+            self._idle.set()
+
+    @asynccontextmanager
+    async def turn(self, tenant: Tenant, *, reserved: bool = False) -> AsyncGenerator[None, None]:
+        """Inside, the run may run. Raises `Refused` after waiting for too long, and at once if it
+        was not `reserved` by whoever comes."""
+        if not reserved:
+            self.reserve(tenant)
         try:
             await self._wait(tenant.name)
             try:
@@ -59,12 +72,9 @@ class Turns:
             finally:
                 self.running -= 1
         finally:
-            self._of[tenant.name] -= 1
-            if not self._of[tenant.name]:
-                del self._of[tenant.name]
+            if not reserved:
+                self.release(tenant)
             self._next()
-            if not self._of:
-                self._idle.set()
 
     def end_all(self, error: Refused) -> None:
         """Whoever waits for a turn gets that error."""

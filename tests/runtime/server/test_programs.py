@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -337,7 +338,7 @@ def test_a_body_without_a_length_is_refused_while_it_is_read(byte_tokenizer: Tok
     async def body(served: Served) -> None:
         read = 0
 
-        async def chunks() -> Any:
+        async def chunks() -> AsyncGenerator[bytes, None]:
             nonlocal read
             for _ in range(1_000):
                 read += 1_000

@@ -125,3 +125,18 @@ def test_end_all_reaches_those_who_wait() -> None:
         await holder
 
     with_turns(body, running=1)
+
+
+def test_what_is_reserved_counts_and_is_taken_even_while_draining() -> None:
+    async def body(turns: Turns) -> None:
+        turns.reserve(A, 3)
+        with pytest.raises(Refused):
+            turns.check(A)
+        turns.closed = True
+        async with turns.turn(A, reserved=True):
+            assert turns.running == 1
+        turns.release(A, 3)
+        turns.closed = False
+        turns.check(A, 3)
+
+    with_turns(body, tenant=3)
