@@ -85,11 +85,12 @@ SECTIONS = (
         inside.kernels,
     ),
     Section(
-        "Kernels on a GPU",
+        "On a GPU",
         "gpu",
         "python bench/gpu.py",
-        "Triton kernels and the engine on a CUDA device.",
-        unknown,
+        "Attention beside a copy within the device's memory, decode steps of random weights in the "
+        "shape of Llama-3.1-8B in bfloat16, and search beside `transformers`.",
+        outside.gpu,
     ),
     Section(
         "A decode step as work grows",

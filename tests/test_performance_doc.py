@@ -118,6 +118,20 @@ def test_growth_with_steps_left_out() -> None:
     assert "performance-decode.svg" in pictures
 
 
+def test_a_gpu_with_a_loss_and_a_failure() -> None:
+    text, _ = made(
+        "gpu",
+        [
+            {"workload": "decode", "microseconds": 90.0, "of_copy_bandwidth": 0.8, "target": 0.85},
+            {"workload": "forest", "microseconds": 9.0, "ratio": 8.5, "target": 8.0, "bytes": 12},
+            {"workload": "beams", "failed": "OutOfMemoryError: much"},
+        ],
+    )
+    assert "| decode | 90.0 | 80 % of a copy's bandwidth | 85 % | **no** | – |" in text
+    assert "| forest | 9.00 | 8.50× | 8.00× | yes | bytes 12 |" in text
+    assert "**failed**: OutOfMemoryError: much" in text
+
+
 def test_results_of_a_benchmark_that_is_not_known() -> None:
     text, _ = made("server", [{"route": "/generate", "ms": 3.0, "seconds": [1, 2]}])
     assert "| route | ms |" in text

@@ -8,6 +8,16 @@ from reporting.records import Record, Row
 from reporting.section import Body
 from reporting.tables import number, percent, plain, table, times
 
+KERNEL = {
+    "kernel",
+    "size",
+    "microseconds",
+    "gigabytes_per_s",
+    "of_bandwidth",
+    "gigaflops",
+    "of_flops",
+}
+CROSSOVER = {"fan", "shared", "chosen"}
 SHARING = ("by its own", "with a shared prefix")
 
 
@@ -70,8 +80,8 @@ def quality(record: Record, body: Body) -> None:
 
 def kernels(record: Record, body: Body) -> None:
     ceilings = [row for row in record.rows if "ceiling" in row]
-    measured = [row for row in record.rows if "kernel" in row]
-    sweep = [row for row in record.rows if "fan" in row and "chosen" in row]
+    measured = [row for row in record.rows if row.keys() >= KERNEL]
+    sweep = [row for row in record.rows if row.keys() >= CROSSOVER]
     for row in ceilings:
         body.say(
             f"Ceilings, measured in the same call: {number(row['gigabytes_per_s'])} GB/s, "
@@ -107,7 +117,8 @@ def kernels(record: Record, body: Body) -> None:
         )
     if sweep:
         _crossover(sweep, body)
-    rest = [row for row in record.rows if not {"ceiling", "kernel", "fan"} & row.keys()]
+    drawn = {id(row) for row in (*ceilings, *measured, *sweep)}
+    rest = [row for row in record.rows if id(row) not in drawn]
     if rest:
         body.say(plain(rest))
 

@@ -3,7 +3,7 @@
 from reporting import plots
 from reporting.records import Record, Row
 from reporting.section import Body
-from reporting.tables import number, percent, plain, table, times
+from reporting.tables import cell, number, percent, plain, table, times
 
 PEERS = (
     "vllm bfloat16",
@@ -228,3 +228,40 @@ def sharing(record: Record, body: Body) -> None:
                 ),
             )
         )
+
+
+def gpu(record: Record, body: Body) -> None:
+    told = record.more.get("gpu") or record.more.get("device") or {}
+    if told:
+        body.say(", ".join(f"{name} {value}" for name, value in dict(told).items()) + ".")
+    body.say(
+        table(
+            ["workload", "µs", "reached", "to reach", "", "also"],
+            (_gpu_line(row) for row in record.rows),
+        )
+    )
+
+
+def _gpu_line(row: Row) -> list[object]:
+    known = {"workload", "microseconds", "of_copy_bandwidth", "ratio", "target", "failed"}
+    also = [
+        f"{name.replace('_', ' ')} {cell(value)}"
+        for name, value in row.items()
+        if name not in known and isinstance(value, int | float | str)
+    ]
+    if "failed" in row:
+        return [row["workload"], None, f"**failed**: {row['failed']}", None, None, None]
+    target = row.get("target")
+    if "of_copy_bandwidth" in row:
+        value = row["of_copy_bandwidth"]
+        shown = [f"{percent(value)} of a copy's bandwidth", percent(target)]
+    else:
+        value = row.get("ratio", 0.0)
+        shown = [times(row.get("ratio")), times(target)]
+    return [
+        row["workload"],
+        row.get("microseconds"),
+        *shown,
+        reached(value, target),
+        "; ".join(also) or None,
+    ]
