@@ -49,6 +49,6 @@ def test_the_tree_in_the_readme_names_every_module() -> None:
 
 def test_every_page_is_linked() -> None:
     root = Path(__file__).parent.parent
-    links = re.findall(r"X", README)
+    links = re.findall(r"\]\(([\w/.-]+)\)", README)
     assert all((root / link).exists() for link in links)
     assert {f"docs/{page.name}" for page in (root / "docs").glob("*.md")} <= {*links}
