@@ -31,7 +31,7 @@ def _argmax(
     x: tl.tensor,
     peaks: tl.tensor,
     places: tl.tensor,
-    stride: int,
+    stride: tl.tensor,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:

@@ -32,7 +32,7 @@ def gated(gate_up: Tensor) -> Tensor:
 
 @kernel
 def _gated(
-    gate_up: tl.tensor, result: tl.tensor, stride: int, wide: int, BLOCK: tl.constexpr
+    gate_up: tl.tensor, result: tl.tensor, stride: tl.tensor, wide: tl.tensor, BLOCK: tl.constexpr
 ) -> None:
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -56,7 +56,9 @@ def uniforms(
 
 
 @kernel
-def _exponentials(places: tl.tensor, noise: tl.tensor, count: int, BLOCK: tl.constexpr) -> None:
+def _exponentials(
+    places: tl.tensor, noise: tl.tensor, count: tl.tensor, BLOCK: tl.constexpr
+) -> None:
     row = tl.program_id(0).to(tl.int64)
     place = places + row * 4
     first = tl.program_id(1) * (BLOCK // 8)

@@ -48,7 +48,7 @@ def keep(logits: Tensor, peaks: Tensor, top_k: Tensor, top_p: Tensor, below: Ten
 
 
 @kernel
-def _load(line: tl.tensor, start: int, SIZE: tl.constexpr, BLOCK: tl.constexpr) -> tl.tensor:
+def _load(line: tl.tensor, start: tl.tensor, SIZE: tl.constexpr, BLOCK: tl.constexpr) -> tl.tensor:
     at = start + tl.arange(0, BLOCK)
     return tl.load(line + at, mask=at < SIZE, other=-float("inf"))
 
@@ -80,7 +80,7 @@ def _keep(
     top_k: tl.tensor,
     top_p: tl.tensor,
     below: tl.tensor,
-    stride: int,
+    stride: tl.tensor,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:

@@ -81,7 +81,7 @@ def _penalise(
     bounds: tl.tensor,
     ids: tl.tensor,
     values: tl.tensor,
-    stride: int,
+    stride: tl.tensor,
     BLOCK: tl.constexpr,
 ) -> None:
     row = tl.program_id(0).to(tl.int64)
@@ -95,8 +95,11 @@ def _penalise(
             cells = line + tl.load(ids + entries, mask=there, other=0)
             value = tl.load(values + entries, mask=there, other=1.0)
             x = tl.load(cells, mask=there, other=0.0)
-            scaled = tl.where(x < 0, x * value, tl.div_rn(x, value))
-            tl.store(cells, tl.where(stage == 1, scaled, x + value), mask=there)
+            if stage == 1:
+                x = tl.where(x < 0, x * value, tl.div_rn(x, value))
+            else:
+                x += value
+            tl.store(cells, x, mask=there)
             at += BLOCK
         tl.debug_barrier()
 
@@ -116,7 +119,7 @@ def _rule_out(
     which: tl.tensor,
     ends: tl.tensor,
     temperatures: tl.tensor,
-    stride: int,
+    stride: tl.tensor,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:

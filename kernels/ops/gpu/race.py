@@ -57,7 +57,7 @@ def _race(
     clocks: tl.tensor,
     temperatures: tl.tensor,
     tokens: tl.tensor,
-    stride: int,
+    stride: tl.tensor,
     SIZE: tl.constexpr,
     COUNT: tl.constexpr,
     GROUPS: tl.constexpr,
