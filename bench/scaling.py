@@ -177,13 +177,13 @@ class Nothing:
             layers=1,
             kv_heads=1,
             head_dim=16,
-            vocab=1,
+            vocab=50_000,
             context=1 << 20,
             eos=frozenset(),
             dtype=torch.float32,
             name="nothing",
         )
-        self._logits = torch.empty(0, 1)
+        self._logits = torch.empty(0, self.shape.vocab)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, attention: PagedAttention, rows: Tensor
@@ -196,10 +196,10 @@ class Books:
 
     def __init__(self, sequences: int, blocks: int, context: int) -> None:
         self._draw = random.Random(0)
-        self._words = range(50_000)
         self._context = context
         self.pool = BlockPool(blocks, BLOCK, seed=0)
         self.runner = Runner(Nothing(), blocks, BLOCK)
+        self._words = range(self.runner.model.shape.vocab)
         self.crowd = Crowd(self.pool, sequences)
         for place in range(sequences):
             tokens = self._tokens(context + place % BLOCK)
