@@ -10,15 +10,19 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 import typer
 
+from ramet.runtime.cli import serving
 from ramet.runtime.cli.serving import keys_of
+from ramet.runtime.server import ServerConfig
 from ramet.runtime.server.serve import Listener
 from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.cli import ramet
 from tests.runtime.server.serving import Served, listening
 
 SOURCE = 'program long(n: int):\n    "on"\n    gen text(max_tokens=n, ignore_eos=true)\n'
@@ -205,3 +209,34 @@ def test_keys_are_read(tmp_path: Path) -> None:
     for wrong in ("alice", "alice a b", "alice a, bob a"):
         with pytest.raises(typer.BadParameter):
             keys_of(None, wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--host", "0.0.0.0"], "needs a key"),
+        (["--limit", "tokenz=1"], "did you mean 'tokens'"),
+        (["--limit", "queue=many"], "queue must be a number"),
+        (["--limit", "n=0"], "n: 0 is out of range"),
+        (["--limit", "tokens"], "not of the form name=value"),
+        (["--port", "70000"], "range"),
+    ],
+)
+def test_mistakes_are_told_before_the_model_is_loaded(words: list[str], says: str) -> None:
+    result = ramet("serve", "--model", "/nowhere", *words)
+    assert result.exit_code == 2
+    assert says in " ".join(result.output.replace("│", " ").split())
+
+
+def test_limits_reach_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[ServerConfig] = []
+    monkeypatch.setattr(serving, "Engine", lambda *words, **more: SimpleNamespace(close=lambda: 0))
+    monkeypatch.setattr(serving, "serve", lambda engine, config, told: seen.append(config))
+    (tmp_path / "keys").write_text("alice a-key\n")
+    words = ["--host", "0.0.0.0", "--keys", str(tmp_path / "keys"), "--drain", "3", "--name", "m"]
+    result = ramet("serve", *words, "--limit", "tokens=9", "--limit", "queue=7")
+    assert result.exit_code == 0, result.output
+    (config,) = seen
+    assert (config.program.tokens, config.queue, config.drain_s) == (9, 7, 3.0)
+    assert config.program.steps == ServerConfig().program.steps
+    assert (config.host, config.model, config.keys) == ("0.0.0.0", "m", {"a-key": "alice"})
