@@ -258,7 +258,7 @@ def bookkeepings(options: argparse.Namespace, tell: Callable[[str], None]) -> It
     long = BLOCK * (blocks // sequences - 6)
     sizes = [4**power for power in range(7) if 4**power <= sequences]
     sweeps = [("sequences", sizes[::-1], blocks, long)]
-    few = min(256, sequences)
+    few = 256 // cut
     sweeps += [("blocks", [few], blocks // part, 512) for part in (64, 16, 4, 1)]
     sweeps += [("context", [few], blocks // 4, context) for context in (128, 512, 2048, 8192)]
     for sweep, counts, blocks, context in sweeps:
