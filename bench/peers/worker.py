@@ -25,7 +25,6 @@ class Peer:
 
 PEERS = (
     Peer("transformers float32", "transformers", "transformers", "transformers", ("float32",)),
-    Peer("transformers bfloat16", "transformers", "transformers", "transformers", ("bfloat16",)),
     Peer("continuous batching", "continuous", "transformers", "continuous", ("float32",)),
     Peer("llama.cpp Q4_1", "llama.cpp", "llama.cpp", "llama_cpp", gguf=True),
     Peer("vllm bfloat16", "vllm", "vllm", "vllm", ("bfloat16",)),

@@ -161,7 +161,7 @@ def _few_shot(write: Writer, quick: bool) -> Workload:
         f"few-shot: questions on a shared context of {CONTEXT} tokens",
         (tuple(write.opening(context + each) for each in asked),),
         tokens=8 if quick else 32,
-        slow={"transformers": 16, "continuous": 16},
+        slow={"transformers": 8, "continuous": 4},
         targets={"float32/vllm": 2.0, "int8/vllm": 5.0},
     )
 
@@ -188,7 +188,7 @@ def _beams(write: Writer, quick: bool) -> Workload:
         kind="beams",
         width=BEAMS,
         turns=1,
-        slow={"vllm": 1},
+        slow={"vllm": 1, "transformers": 2},
         targets={"float32/vllm": 30.0},
     )
 
