@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -192,10 +191,8 @@ def test_sigterm_ends_a_process_well() -> None:
                 process.send_signal(signal.SIGTERM)
                 rest = [*lines]
             assert "event: result" in rest
-            assert '"status":"done"' in rest[-2]
-        began = time.monotonic()
-        assert process.wait(10) == 0
-        assert time.monotonic() - began < 5
+            assert any('"status":"done"' in line for line in rest[-2:])
+        assert process.wait(25) == 0  # before the 30 seconds that it may drain
     finally:
         process.kill()
         process.communicate()
@@ -219,7 +216,6 @@ def test_keys_are_read(tmp_path: Path) -> None:
         (["--limit", "queue=many"], "queue must be a number"),
         (["--limit", "n=0"], "n: 0 is out of range"),
         (["--limit", "tokens"], "not of the form name=value"),
-        (["--port", "70000"], "range"),
     ],
 )
 def test_mistakes_are_told_before_the_model_is_loaded(words: list[str], says: str) -> None:
