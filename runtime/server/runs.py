@@ -79,12 +79,14 @@ class Runs:
                     return item
         raise AssertionError("a run ends with its result")
 
-    async def texts(self, tenant: Tenant, ask: Ask) -> AsyncGenerator[Item, None]:
+    async def texts(
+        self, tenant: Tenant, ask: Ask, *, reserved: bool = False
+    ) -> AsyncGenerator[Item, None]:
         """The items of an ask, in the tenant's scope; otherwise as `follow`."""
         check_params(self._config, ask.params)
         check_type(self._config, ask.type)
         hold("n" if ask.best is None else "best_of", ask.samples, self._config.n)
-        async with self.turns.turn(tenant):
+        async with self.turns.turn(tenant, reserved=reserved):
             items = self._generator.items(replace(ask, scope=tenant.scope))
             async with aclosing(items):
                 async for each in items:

@@ -28,13 +28,21 @@ def check_number(server: Server, prompts: Sequence[object]) -> None:
     hold("prompt", len(prompts), server.config.prompts, "prompts")
 
 
-def items_of(server: Server, tenant: Tenant, asks: Sequence[Ask], since: float) -> Items:
+async def items_of(server: Server, tenant: Tenant, asks: Sequence[Ask], since: float) -> Items:
     """What becomes of all the asks, each item with the number of its ask.
 
-    Raises `Refused` if so many are not taken now.
+    Raises `Refused` if so many are not taken now, and what ends one of them.
     """
-    server.runs.turns.check(tenant, len(asks))
-    return merged([server.metrics.watched(server.runs.texts(tenant, ask), since) for ask in asks])
+    turns = server.runs.turns
+    turns.reserve(tenant, len(asks))
+    try:
+        texts = [server.runs.texts(tenant, ask, reserved=True) for ask in asks]
+        watched = [server.metrics.watched(each, since) for each in texts]
+        async with aclosing(merged(watched)) as items:
+            async for item in items:
+                yield item
+    finally:
+        turns.release(tenant, len(asks))
 
 
 async def answered(

@@ -38,8 +38,8 @@ class Live:
 
 
 @contextmanager
-def live(engine: Engine, **config: Any) -> Iterator[Live]:
-    """The server inside; afterwards nothing may be held."""
+def live(engine: Engine, *, token: str = "none", **config: Any) -> Iterator[Live]:
+    """The server inside; afterwards nothing may be held. `token` is the key of its clients."""
     server, ready = None, threading.Event()
 
     async def serve() -> None:
@@ -67,9 +67,7 @@ def live(engine: Engine, **config: Any) -> Iterator[Live]:
         url = f"http://127.0.0.1:{port}"
         with (
             httpx2.Client(base_url=url, timeout=20) as http,
-            openai.OpenAI(
-                base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=20
-            ) as client,
+            openai.OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=20) as client,
         ):
             each = Live(url, engine, client, http)
             yield each
