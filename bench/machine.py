@@ -12,6 +12,8 @@ from time import perf_counter
 
 import torch
 
+_WRITTEN = (":(top,exclude)bench/results", ":(top,exclude)docs")  # what benchmarks make themselves
+
 
 def machine() -> dict[str, object]:
     return {
@@ -23,7 +25,7 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
         "commit": _git("rev-parse", "--short", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
+        "dirty": bool(_git("status", "--porcelain", "--", ":/", *_WRITTEN)),
     }
 
 
