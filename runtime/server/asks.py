@@ -60,7 +60,7 @@ class Spent:
     prompt: int
     reused: int  # tokens of the prompt whose keys and values were there
     generated: int
-    queued: float  # seconds until it first ran
+    queued: float | None = None  # seconds until it first ran; not known of a search
 
 
 Item = Scored | Delta | Ended | Spent

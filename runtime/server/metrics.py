@@ -92,7 +92,8 @@ class Metrics:
 
     def _note(self, spent: Spent, seconds: float) -> None:
         self._whole.observe(seconds)
-        self._queue.observe(spent.queued)
+        if spent.queued is not None:
+            self._queue.observe(spent.queued)
         self._prompt.observe(spent.prompt)
         self._generated.observe(spent.generated)
         self._prompts.inc(spent.prompt)

@@ -4,7 +4,6 @@ The search is that of a program's `gen`, on a state that begins with the prompt'
 HTTP, no event loop.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
@@ -37,7 +36,6 @@ class Searching:
         self._ask = ask
         self._tell = tell
         self._ended = ended
-        self._arrived = time.monotonic()
         self._run: Interpreter | None = None
         self._pumping = False
         self._over = False
@@ -114,7 +112,7 @@ class Searching:
                 )
             )
         prompt = len(self._ask.tokens)
-        self._tell(Spent(prompt, min(prompt, usage.prompt_reused), usage.generated, 0.0))
+        self._tell(Spent(prompt, min(prompt, usage.prompt_reused), usage.generated))
 
 
 def _is_ended(info: GenInfo) -> bool:
