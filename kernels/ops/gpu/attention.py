@@ -19,6 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
 from ramet.kernels.gpu.runs import ITEM_FIELDS, NARROW, ROW_FIELDS
 
 MOST_LANES = 64  # of a program; see `tile_of`
@@ -136,8 +137,8 @@ def tile_of(lanes: int, dim: int, dtype: torch.dtype) -> Tile:
     """As large as registers hold: compiled for sm_80 and sm_90, nothing spills up to 64 lanes of a
     narrow dtype and 32 of float32, for head_dim up to 256. Speed is not yet measured on a GPU.
     """
-    lanes = max(_LEAST, triton.next_power_of_2(lanes))
-    dim = max(_LEAST, triton.next_power_of_2(dim))
+    lanes = max(_LEAST, 1 << (lanes - 1).bit_length())
+    dim = max(_LEAST, 1 << (dim - 1).bit_length())
     narrow = dtype.itemsize < 4
     keys = max(_LEAST, min(64, (1 << 13) // dim)) if narrow else _LEAST
     warps = 8 if lanes * dim >= (1 << 13) or (lanes > _LEAST and not narrow) else 4
@@ -156,7 +157,7 @@ def _tanh(x: tl.tensor) -> tl.tensor:
     return tl.where(tl.abs(x) < 0.25, near, tl.where(x < 0.0, -far, far))
 
 
-@triton.jit
+@kernel
 def _attend_kernel(
     out_ptr: tl.tensor,
     partial_ptr: tl.tensor,
@@ -279,7 +280,7 @@ def _attend_kernel(
     parted = lanes & (slot >= 0)
     tl.store(
         out_ptr + row[:, None] * stride_out_row + head[:, None] * stride_out_head + offs_d[None, :],
-        acc.to(out_ptr.dtype.element_ty),
+        acc,
         mask=final[:, None] & dims[None, :],
     )
     part = slot * (kv_heads * GROUPS) + head

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import triton
 from torch import Tensor
+from triton import knobs
 
 from ramet.kernels.gpu.attention import MOST_LANES, MOST_LANES_FLOAT32, attend
 from ramet.kernels.gpu.copies import COPY_FIELDS, copy_blocks
@@ -37,7 +37,7 @@ class GpuBackend:
         Raises:
             ValueError: the cache lies on the CPU and triton does not interpret.
         """
-        if cache.layout.device.type == "cpu" and not triton.knobs.runtime.interpret:
+        if cache.layout.device.type == "cpu" and not knobs.runtime.interpret:
             raise ValueError("triton on the CPU needs TRITON_INTERPRET=1 before it is imported")
         self.cache = cache
         self.tuning = tuning if tuning is not None else tuning_for(cache.layout)

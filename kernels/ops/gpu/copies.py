@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
+
 COPY_FIELDS = 3  # source block, target block, tokens
 _BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 _CHUNK = 1024  # numbers that a program moves at a time; not yet measured on a GPU
@@ -41,7 +43,7 @@ def copy_blocks(data: Tensor, copies: Tensor, block: int) -> None:
     )
 
 
-@triton.jit
+@kernel
 def _copy_kernel(
     data_ptr: tl.tensor,
     copies_ptr: tl.tensor,

@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
+
 _PARTS = 16  # partial results read at a time; not yet measured on a GPU
 
 
@@ -52,7 +54,7 @@ def merge(
     )
 
 
-@triton.jit
+@kernel
 def _merge_kernel(
     out_ptr: tl.tensor,
     partial_ptr: tl.tensor,
@@ -97,4 +99,4 @@ def _merge_kernel(
         largest = larger
     row = tl.load(merged_ptr + index).to(tl.int64)
     to_ptr = out_ptr + row * stride_out_row + head * stride_out_head + offs_d
-    tl.store(to_ptr, (acc / total).to(out_ptr.dtype.element_ty), mask=offs_d < HEAD_DIM)
+    tl.store(to_ptr, acc / total, mask=offs_d < HEAD_DIM)

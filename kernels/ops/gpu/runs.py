@@ -35,7 +35,7 @@ class Tuning:
     most_lanes: int = 64  # query rows × query heads of one key head that a program may hold
     min_saved: int = 512  # key reads that sharing a run must save before the run is shared
     partial_cost: int = 32  # key reads that a partial result (written, read, merged) is worth
-    min_split: int = 256  # keys of a run that are not split further
+    min_split: int = 256  # keys that a part of a run has at least, or nearly
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +250,12 @@ def _ranges(first: Ints, count: Ints) -> Ints:
 
 
 def _split(items: Ints, rows: Ints, kv_heads: int, tuning: Tuning) -> tuple[Ints, Ints]:
-    """No item much longer than an even share of all the work, and the longest first."""
+    """No item over one and a half even shares of all the work, and the longest first."""
     begin, end, first, entries = items[:, 1:].T
     keys = end - begin
-    share = -(-int(keys.sum()) * kv_heads // tuning.programs)
-    parts = -(-keys // max(share, tuning.min_split))
-    width = -(-keys // np.maximum(parts, 1))
+    share = max(-(-int(keys.sum()) * kv_heads // tuning.programs), tuning.min_split)
+    parts = np.maximum(1, (2 * keys + share) // (2 * share))
+    width = -(-keys // parts)
     width = -(-width // _ALIGNED) * _ALIGNED
     parts = -(-keys // width) if len(keys) else parts
     of = np.repeat(np.arange(len(items)), parts)

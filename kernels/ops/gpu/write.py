@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ramet.kernels.gpu.jit import kernel
+
 _FLOAT8_LARGEST = 448.0  # e4m3fn
 
 
@@ -49,7 +51,7 @@ def write(data: Tensor, slots: Tensor, key: Tensor, value: Tensor) -> None:
     )
 
 
-@triton.jit
+@kernel
 def _write_kernel(
     data_ptr: tl.tensor,
     slots_ptr: tl.tensor,
@@ -84,5 +86,5 @@ def _write_kernel(
     if LARGEST > 0:
         key = tl.clamp(key.to(tl.float32), -LARGEST, LARGEST)
         value = tl.clamp(value.to(tl.float32), -LARGEST, LARGEST)
-    tl.store(to_ptr, key.to(data_ptr.dtype.element_ty), mask=mask)
-    tl.store(to_ptr + stride_data_part, value.to(data_ptr.dtype.element_ty), mask=mask)
+    tl.store(to_ptr, key, mask=mask)
+    tl.store(to_ptr + stride_data_part, value, mask=mask)

@@ -12,7 +12,7 @@ def mend() -> None:
     """Twice is once."""
     if interpreter._patch_lang_tensor is not _patched:
         interpreter._patch_lang_tensor = _patched
-        interpreter.InterpreterBuilder.create_dot = _dot
+        setattr(interpreter.InterpreterBuilder, "create_dot", _dot)  # noqa: B010
         interpreter._convert_float = _converted
 
 

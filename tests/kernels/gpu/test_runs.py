@@ -164,9 +164,11 @@ def test_heads_count_as_programs() -> None:
     assert len(items(runs_of(step, 16, 8, 1, None, Tuning(programs=16)))) == 2
 
 
-def test_enough_sequences_are_not_split() -> None:
+@pytest.mark.parametrize("programs", [1, 256, 270, 340])
+def test_enough_sequences_are_not_split(programs: int) -> None:
+    """And nearly enough neither: a merge would cost more than the last wave."""
     step = step_of([[row * 64 + i for i in range(64)] for row in range(32)], [(1024, 1)] * 32)
-    assert len(items(runs_of(step, 16, 8, 4, None, Tuning(programs=256)))) == 32
+    assert len(items(runs_of(step, 16, 8, 4, None, Tuning(programs=programs)))) == 32
 
 
 def test_a_shared_run_is_split_beside_short_rests() -> None:

@@ -14,7 +14,7 @@ from ramet.kernels.gpu.runs import Tuning
 from tests.kernels.steps import NAN, Case, World, world
 
 SHARE_ALL = Tuning(min_saved=1, partial_cost=0)
-SPLIT_ALL = Tuning(programs=1 << 20, min_split=16, min_saved=1, partial_cost=0)
+SPLIT_ALL = Tuning(programs=1 << 20, min_split=1, min_saved=1, partial_cost=0)
 PLAIN = Tuning(min_saved=1 << 30)
 FLOAT8 = torch.float8_e4m3fn
 
