@@ -205,7 +205,7 @@ class Scheduler:
             budget -= self._run(task, budget)
 
     def _heads(self) -> dict[Head, list[Entry]]:
-        """What this step computes of prompts so far, by where in the tree of prefixes it goes on."""
+        """What this step computes of prompts, by where in the tree of prefixes it goes on."""
         heads: dict[Head, list[Entry]] = {}
         for entry in self._entries.values() if self.pool.sharing else ():
             if entry.start < entry.task.prompt:
