@@ -91,7 +91,8 @@ def respond(error: Refused) -> Response:
     headers = {} if error.retry is None else {"Retry-After": str(max(1, round(error.retry)))}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = json.dumps({"error": error.body})  # ASCII: a message may quote half a character
+    # In ASCII: a message may quote half a character.
+    body = json.dumps({"error": error.body}, separators=(",", ":"))
     return Response(body, error.status, headers, "application/json")
 
 
