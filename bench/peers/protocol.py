@@ -48,13 +48,14 @@ def serve(
 
 def by_rounds(work: Work, draw: Draw) -> list[Ids]:
     """Rounds one after the other: whole contexts go in, what was drawn comes out and is read on."""
+    texts = work["width"] if work["kind"] == "sample" else 1
     read: list[Ids] = []
     drawn: list[Ids] = []
     for batch in work["rounds"]:
         contexts = [_before(request, read) + request["ids"] for request in batch]
         found = draw(contexts)
         lengths = {len(each) for each in found}
-        assert work["kind"] == "json" or lengths == {work["tokens"] * work["width"]}, lengths
+        assert work["kind"] == "json" or lengths == {texts * work["tokens"]}, lengths
         drawn += found
         read += [context + new for context, new in zip(contexts, found, strict=True)]
     return drawn

@@ -40,17 +40,20 @@ def load() -> Callable[[Work], Callable[[], list[Ids]]]:
         settings: dict[str, Any] = {"do_sample": False}
         if work["kind"] == "sample":
             settings = {"do_sample": True, "temperature": 0.8, "top_k": 0, "top_p": 1.0}
-            settings["num_return_sequences"] = work["width"]
         if work["kind"] == "beams":
             settings["num_beams"] = work["width"]
-        return lambda: by_rounds(work, partial(generate, model, work["tokens"], settings))
+        beside = work["width"] if work["kind"] == "sample" else 1
+        return lambda: by_rounds(work, partial(generate, model, work["tokens"], beside, settings))
 
     return prepare
 
 
 @torch.inference_mode()
-def generate(model: Any, tokens: int, settings: dict[str, Any], contexts: list[Ids]) -> list[Ids]:
-    """New tokens of one batch; of samples, those of all of them."""
+def generate(
+    model: Any, tokens: int, beside: int, settings: dict[str, Any], contexts: list[Ids]
+) -> list[Ids]:
+    """New tokens of one batch, in which each context stands `beside` times."""
+    contexts = [ids for ids in contexts for _ in range(beside)]
     common = shared(contexts) if len(contexts) > 1 and "num_beams" not in settings else 0
     common = common if common >= LEAST else 0
     longest = max(map(len, contexts))
@@ -71,8 +74,9 @@ def generate(model: Any, tokens: int, settings: dict[str, Any], contexts: list[I
         **settings,
     )
     new = out[:, longest:].tolist()
-    wide = len(new) // len(contexts)
-    return [[t for text in new[at : at + wide] for t in text] for at in range(0, len(new), wide)]
+    return [
+        [t for text in new[at : at + beside] for t in text] for at in range(0, len(new), beside)
+    ]
 
 
 @torch.inference_mode()

@@ -62,7 +62,7 @@ def test_rounds_read_what_was_drawn(work: Any) -> None:
 
     def draw(contexts: list[list[int]]) -> list[list[int]]:
         seen.extend(contexts)
-        return answers(work.tokens * work.width)(contexts)
+        return answers(work.tokens * (work.width if work.kind == "sample" else 1))(contexts)
 
     drawn = protocol.by_rounds(plain, draw)
     assert len(drawn) == len(seen) == len(work.requests)
@@ -112,3 +112,23 @@ def test_requirements_of_extras_and_of_pictures_and_sound_are_left_out() -> None
         if environments.needed(each)
     ]
     assert kept == ["regex", "fastapi[standard]<0.137.0,>=0.133.0"]
+
+
+def test_a_ratio_is_against_the_better_precision_of_a_peer() -> None:
+    """4 s beside 2 s is twice as fast, and 3 s beside 2 s one and a half times."""
+    peers: Any = import_module("peers")
+    plain = next(work for work in ALL if work.name == "plain")
+    slow = peers.Turns([4.0, 9.0, 4.0], {"float32": [2.0, 2.0, 7.0], "int8": [1.0]}, 1, "")
+    fast = peers.Turns([3.0], {"float32": [2.0], "int8": [1.0]}, 1, "")
+    alone = peers.Turns([8.0], {"float32": [2.0]}, 4, "")
+    row = peers.Row(
+        plain, {"vllm bfloat16": slow, "vllm float32": fast, "transformers float32": alone}
+    )
+    assert row.ratios() == {
+        "float32/vllm": {"ratio": 1.5, "target": 1.3},
+        "int8/vllm": {"ratio": 3.0, "target": 3.0},
+        "float32/transformers": {"ratio": 4.0},
+    }
+    record = row.record()
+    assert record["scaled"] == {"transformers float32": 4}
+    assert record["per_s"]["vllm float32"] == round(plain.count / 3.0, 2)
