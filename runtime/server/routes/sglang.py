@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from ramet.cache import forget
 from ramet.errors import RametError
-from ramet.runtime.core import EngineCore
 from ramet.runtime.server.asks import Item
 from ramet.runtime.server.context import TheServer, TheTenant
 from ramet.runtime.server.errors import Refused, refused
@@ -98,15 +98,6 @@ async def health_generate(server: TheServer) -> Response:
 
 @router.post("/flush_cache")
 async def flush_cache(server: TheServer, tenant: TheTenant) -> Response:
-    """Forget every prefix that nothing under way holds. Of a server with keys, this would be
-    everybody's: it is refused."""
-    if server.config.keys:
-        raise Refused(
-            403, "the cache is shared with other tenants; it is not flushed", code="forbidden"
-        )
-
-    def clear(core: EngineCore) -> None:
-        core.pool.clear()
-
-    server.engine.post(clear)
+    """Forget every prefix of the tenant."""
+    await server.engine.ask(lambda core: forget(core.pool, [], tenant.scope))
     return Response("Cache flushed.\n", media_type="text/plain")
