@@ -79,17 +79,18 @@ void attend_range(const Cache<T>& cache, const int64_t* table, int64_t begin, in
   for (int64_t from = 0; from < total; from += kChunk) {
     const int64_t* slots = &scratch.slots[from];
     const int64_t length = std::min<int64_t>(kChunk, total - from);
-    if (count <= kFew) {
-      for (int64_t k = 0; k < length; k += kLanes) {
-        const int some = int(std::min<int64_t>(kLanes, length - k));
-        for (int64_t at = k; at < k + some; ++at) {
-          if (from + at + kAhead < total) prefetch(cache.keys + slots[at + kAhead] * dim, dim);
-          prefetch(cache.values + slots[at] * dim, dim);
-        }
-        score_few(cache.keys, slots + k, some, query, count, dim, scores + k);
+    constexpr int64_t kWide = kLanes * kScoreVectors;
+    for (int64_t k = 0; k < length; k += kWide) {
+      const int some = int(std::min(kWide, length - k));
+      for (int64_t at = k; at < k + some; ++at) {
+        if (from + at + kAhead < total) prefetch(cache.keys + slots[at + kAhead] * dim, dim);
+        prefetch(cache.values + slots[at] * dim, dim);
       }
-    } else {
-      score_many(cache.keys, slots, length, query, count, dim, scratch.across.data(), scores);
+      if (count <= kFew)
+        score_few(cache.keys, slots + k, some, query, count, dim, scores + k);
+      else
+        score_many(cache.keys, slots + k, some, query, count, dim, scratch.across.data(),
+                   scores + k);
     }
     mask(begin + from, begin + from + length);
     weigh(seen, first, count, length, softcap);

@@ -13,7 +13,7 @@ namespace ramet {
 
 constexpr int kChunk = 256;      // keys whose scores are kept at a time
 constexpr int kStride = kChunk;  // of a row of scores
-constexpr int kFew = 4;          // queries for which keys are not worth laying across
+constexpr int kFew = 12;         // queries for which keys are not worth laying across
 constexpr int kAhead = 32;       // keys between a read and its prefetch
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
@@ -65,21 +65,24 @@ inline void prefetch(const T* row, int64_t dim) {
     __builtin_prefetch(from + byte, 0, 2);
 }
 
-// Scores of up to 16 keys for a few queries, each as one product along the dimensions.
+// Scores of a few queries, each as one product along the dimensions.
 template <typename T>
-void score_few(const T* keys, const int64_t* slots, int some, const float* query, int64_t count,
+void score_few(const T* keys, const int64_t* slots, int length, const float* query, int64_t count,
                int64_t dim, float* scores) {
   const int64_t whole = dim - dim % kLanes;
-  for (int64_t i = 0; i < count; ++i) {
-    Floats rows[kLanes] = {};
-    for (int k = 0; k < some; ++k)
-      for (int64_t d = 0; d < whole; d += kLanes)
-        rows[k] += load(query + i * dim + d) * load(keys + slots[k] * dim + d);
-    Floats total = sums(rows);
-    for (int k = 0; k < some; ++k)
-      for (int64_t d = whole; d < dim; ++d)
-        total[k] += query[i * dim + d] * float(keys[slots[k] * dim + d]);
-    store(scores + i * kStride, total);
+  for (int first = 0; first < length; first += kLanes) {
+    const int some = std::min(kLanes, length - first);
+    for (int64_t i = 0; i < count; ++i) {
+      Floats rows[kLanes] = {};
+      for (int k = 0; k < some; ++k)
+        for (int64_t d = 0; d < whole; d += kLanes)
+          rows[k] += load(query + i * dim + d) * load(keys + slots[first + k] * dim + d);
+      Floats total = sums(rows);
+      for (int k = 0; k < some; ++k)
+        for (int64_t d = whole; d < dim; ++d)
+          total[k] += query[i * dim + d] * float(keys[slots[first + k] * dim + d]);
+      store(scores + i * kStride + first, total);
+    }
   }
 }
 
@@ -119,21 +122,17 @@ void score_rows(const float* across, const float* query, int64_t count, int64_t 
     score_rows<Rows / 2, Vectors>(across, query + i * dim, count - i, dim, scores + i * kStride);
 }
 
+// Scores of many, for up to kScoreVectors times 16 keys.
 template <typename T>
-void score_many(const T* keys, const int64_t* slots, int64_t length, const float* query,
-                int64_t count, int64_t dim, float* across, float* scores) {
-  constexpr int kWide = kScoreVectors * kLanes;
-  for (int64_t k = 0; k < length; k += kWide) {
-    int vectors = 0;
-    for (int64_t at = k; at < std::min(length, k + kWide); at += kLanes, ++vectors) {
-      const int some = int(std::min<int64_t>(kLanes, length - at));
-      lay_across(keys, slots + at, some, dim, across + vectors * dim * kLanes);
-    }
-    if (vectors == kScoreVectors)
-      score_rows<kScoreRows, kScoreVectors>(across, query, count, dim, scores + k);
-    else
-      score_rows<kScoreRows, 1>(across, query, count, dim, scores + k);
-  }
+void score_many(const T* keys, const int64_t* slots, int length, const float* query, int64_t count,
+                int64_t dim, float* across, float* scores) {
+  int vectors = 0;
+  for (int k = 0; k < length; k += kLanes, ++vectors)
+    lay_across(keys, slots + k, std::min(kLanes, length - k), dim, across + k * dim);
+  if (vectors == kScoreVectors)
+    score_rows<kScoreRows, kScoreVectors>(across, query, count, dim, scores);
+  else
+    score_rows<kScoreRows, 1>(across, query, count, dim, scores);
 }
 
 // out [Rows, Vectors * 16] += weights * values, kept in registers over all keys.
