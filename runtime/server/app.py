@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from ramet.errors import RametError
@@ -24,6 +25,9 @@ from ramet.runtime.server.pins import Pins
 from ramet.runtime.server.routes import ROUTERS
 from ramet.runtime.server.runs import Runs
 from ramet.runtime.server.stored import Library
+
+SILENT = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+"""Of FastAPI's telemetry, which would record what clients send, nothing."""
 
 
 def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
@@ -55,7 +59,12 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
                 await watching
 
     app = FastAPI(
-        title="ramet", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="ramet",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=SILENT,
     )
     app.state.server = server
     app.add_middleware(BodyLimit, most=config.body_bytes)  # the last one added is the outermost
