@@ -79,9 +79,9 @@ void attend_range(const Cache<T>& cache, const int64_t* table, int64_t begin, in
   for (int64_t from = 0; from < total; from += kChunk) {
     const int64_t* slots = &scratch.slots[from];
     const int64_t length = std::min<int64_t>(kChunk, total - from);
-    constexpr int64_t kWide = kLanes * kScoreVectors;
-    for (int64_t k = 0; k < length; k += kWide) {
-      const int some = int(std::min(kWide, length - k));
+    const int64_t wide = count <= kFew ? kLanes : kLanes * kScoreVectors;
+    for (int64_t k = 0; k < length; k += wide) {
+      const int some = int(std::min(wide, length - k));
       for (int64_t at = k; at < k + some; ++at) {
         if (from + at + kAhead < total) prefetch(cache.keys + slots[at + kAhead] * dim, dim);
         prefetch(cache.values + slots[at] * dim, dim);
