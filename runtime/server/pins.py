@@ -11,6 +11,7 @@ from itertools import count
 
 from ramet.cache import Expectation
 from ramet.runtime.async_engine import AsyncEngine
+from ramet.runtime.core import EngineCore
 from ramet.runtime.errors import EngineClosed
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
@@ -87,5 +88,10 @@ class Pins:
         pin = self._pins.pop(id, None)
         if pin is not None:
             pin.timer.cancel()
+
+            def drop(core: EngineCore) -> None:
+                for each in pin.expected:
+                    each.drop()
+
             with suppress(EngineClosed):
-                self._engine.post(lambda core: [each.drop() for each in pin.expected])
+                self._engine.post(drop)

@@ -246,9 +246,7 @@ class _Beams:
         if self._stuck is not None:
             return self._stuck
         if self.search.cut is None:
-            return RuledOut(
-                "every token is ruled out: by allowed_tokens, min_tokens or a bias"
-            )
+            return RuledOut("every token is ruled out: by allowed_tokens, min_tokens or a bias")
         path = self.search.cut.path
         text = self._read(path)
         reason = "stop" if text.stopped or self._is_end(path) else "length"

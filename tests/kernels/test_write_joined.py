@@ -38,7 +38,8 @@ class Drawn:
         angle = 6 * torch.randn(self.rows, self.dim // 2, generator=draw)
         factor = rng.choice((1.0, 1.2))
         self.rotary = Rotary(angle.cos() * factor, angle.sin() * factor)
-        self.pairs = torch.polar(torch.full_like(angle, factor), angle).to(torch.complex128)[:, None]
+        pairs = torch.polar(torch.full_like(angle, factor), angle).to(torch.complex128)
+        self.pairs = pairs[:, None]
         norms = HeadNorms(1 + normal(self.dim), 1 + normal(self.dim), 1e-3)
         self.norms = rng.choice((None, norms))
         slots = rng.sample(range(60), self.rows)

@@ -95,7 +95,7 @@ async def forgotten(
     server: TheServer, tenant: TheTenant, prefix: Annotated[str | None, Query()] = None
 ) -> dict[str, int]:
     """Forget every context that begins with that text; all of them, if none is given."""
-    tokens = [] if prefix is None else await _tokens(server, Prefix(prompt=prefix))
+    tokens = [] if prefix is None else (await server.prompts.one(prefix, server.most_bytes)).tokens
     gone = await server.engine.ask(lambda core: forget(core.pool, tokens, tenant.scope))
     return {"blocks": gone}
 
@@ -122,10 +122,11 @@ async def unpinned(id: str, server: TheServer, tenant: TheTenant) -> dict[str, s
 
 
 async def _tokens(server: Server, prefix: Prefix) -> list[int]:
-    if prefix.messages is None:
+    if prefix.prompt is not None:
         return (await server.prompts.one(prefix.prompt, server.most_bytes)).tokens
-    check_text([message.text for message in prefix.messages], server.most_bytes)
-    return await server.prompts.of_chat(prefix.messages, continues=False)
+    messages = prefix.messages or []
+    check_text([message.text for message in messages], server.most_bytes)
+    return await server.prompts.of_chat(messages, continues=False)
 
 
 def _shown(pin: Pin) -> dict[str, Any]:

@@ -200,7 +200,8 @@ def test_an_answer_sent_back_is_found_in_the_cache(served: Live) -> None:
     assert first.usage is not None
     more: Any = {"role": "user", "content": "And?"}
     said = {"role": "assistant", "content": first.choices[0].message.content}
-    second = create(model="toy", messages=[*begun, said, more], max_tokens=1)
+    messages: Any = [*begun, said, more]
+    second = create(model="toy", messages=messages, max_tokens=1)
     assert second.usage is not None
     assert second.usage.prompt_tokens_details is not None
     known = first.usage.prompt_tokens + 40
