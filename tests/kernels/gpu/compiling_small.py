@@ -17,7 +17,7 @@ def sources(float8: bool) -> Iterator[Source]:
     floats = "logits peaks clocks temperatures values top_p below x cos sin"
     types = dict.fromkeys(floats.split(), "*fp32")
     types |= dict.fromkeys("bounds ids which ends tokens top_k places".split(), "*i32")
-    half = "residual weight total result gate_up joined query query_weight key_weight"
+    half = "weight result gate_up joined query query_weight key_weight"
     types |= dict.fromkeys(half.split(), "*bf16") | {"eps": "fp32"}
 
     def source(name: str, kernel: Any, warps: int, own: dict[str, str], **sizes: object) -> Source:
@@ -34,10 +34,7 @@ def sources(float8: bool) -> Iterator[Source]:
     count = -(-VOCAB // race.GROUP)
     sizes = {"SIZE": VOCAB, "COUNT": count, "GROUPS": 64, "GROUP": race.GROUP}
     yield source("race", race._race, 8, {}, **sizes)
-    half = {"x": "*bf16"}
-    for added in (False, True):
-        sizes = {"ADDED": added, "DIM": 4096, "BLOCK": 4096}
-        yield source(f"norm {added}", norm._rms_norm, 8, half, **sizes)
+    yield source("norm", norm._rms_norm, 8, {"x": "*bf16"}, DIM=4096, BLOCK=4096)
     yield source("gate", gate._gated, 4, {}, BLOCK=1024)
     cache, largest = ("*fp8e4nv", 448.0) if float8 else ("*bf16", 0.0)
     for normed in (False, True):
