@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ramet.kernels import Step
 from ramet.kernels.gpu.backend import GpuBackend
-from ramet.kernels.gpu.plan import Plan
+from ramet.kernels.gpu.plan import DoesNotFit, Plan
 from ramet.runtime.inputs import Inputs, staged
 from ramet.runtime.models import Model, PagedAttention
 
@@ -39,9 +39,14 @@ Capture = Callable[[Callable[[], None]], Graph]
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """A graph with the memory that a step is written into."""
+    """A graph with the memory that a step is written into.
+
+    A graph knows addresses, and keeps nothing alive: what it reads and writes is kept here, by the
+    function that was captured.
+    """
 
     graph: Graph
+    forward: Callable[[], None]
     inputs: Tensor  # [2, bucket] int64: tokens and positions
     plan: Plan
 
@@ -60,7 +65,7 @@ class DecodeGraphs:
         self._model = model
         self._backend = backend
         self._most = most
-        self._capture = CudaCapture() if capture is None else capture
+        self._capture = CudaCapture(backend.cache.layout.device) if capture is None else capture
         self._graphs: dict[tuple[int, int], _Captured] = {}  # by bucket and width of block tables
         self._logits: Tensor | None = None  # [bucket of `most`, vocab], what every graph writes to
         self._failed = False
@@ -93,7 +98,7 @@ class DecodeGraphs:
                 return found
             room = self._backend.room_for_decoding(*key)
             plan = self._backend.plan(step, room)
-        except ValueError:  # its forest is deeper than the room of a plan
+        except DoesNotFit:  # its forest is deeper than the room of a plan
             return None
         if not plan.readers:  # no step has run yet, so nobody knows what the layers will ask for
             return None
@@ -118,7 +123,7 @@ class DecodeGraphs:
             return None
         if plan.cuts.keys() != set(plan.readers):  # a layer read as no step before had told
             return None
-        self._graphs[key] = _Captured(graph, static, plan)
+        self._graphs[key] = _Captured(graph, forward, static, plan)
         return self._graphs[key]
 
     def _written(self, size: int) -> Tensor:
@@ -132,22 +137,31 @@ class DecodeGraphs:
 
 
 class CudaCapture:
-    """Captures into one pool of memory: graphs run one after the other, so they can share it."""
+    """Captures on one stream into one pool of memory: graphs run one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, run: Callable[[], None]) -> Graph:
-        """Run once on a stream of its own, which compiles kernels and settles libraries, then
-        capture."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            run()
-        torch.cuda.current_stream().wait_stream(stream)
+        """Run once, which compiles kernels and settles libraries, then capture.
+
+        Raises:
+            RuntimeError: it cannot be captured; the thread's stream is what it was.
+        """
+        stream, before = self._stream, torch.cuda.current_stream(self._stream.device)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            run()
+        try:
+            stream.wait_stream(before)
+            with torch.cuda.stream(stream):
+                run()
+            before.wait_stream(stream)
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
+            ):
+                run()
+        finally:  # a capture that fails leaves the thread on its own stream
+            torch.cuda.set_stream(before)
         return graph
 
 

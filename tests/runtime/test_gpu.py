@@ -7,6 +7,7 @@ import torch
 
 from ramet.runtime.config import EngineConfig
 from ramet.runtime.core import EngineCore
+from ramet.runtime.graphs import CudaCapture
 from ramet.runtime.models import load_model
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.greedy import Tokens, drain, excuses_of, submit
@@ -78,6 +79,20 @@ def test_decode_steps_are_captured(byte_tokenizer: Tokenizer) -> None:
     engine.runner.replay = counted
     texts(engine, PROMPTS)
     assert replayed >= COUNT - 2
+
+
+def test_what_cannot_be_captured_leaves_the_thread_as_it_was() -> None:
+    """`item` waits for the device, which a capture forbids."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    capture, numbers = CudaCapture(device), torch.ones(4, device=device)
+    with pytest.raises(RuntimeError):
+        capture(lambda: numbers.add_(numbers.sum().item()))
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    numbers.fill_(1)
+    graph = capture(lambda: numbers.mul_(2))
+    numbers.fill_(1)
+    graph.replay()
+    assert numbers.tolist() == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("kv_dtype", ["bfloat16", "float16", "float8"])

@@ -4,9 +4,9 @@ A CPU has no graphs. One that is "captured" here runs the same function over the
 The kernels are interpreted where there is no GPU.
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,16 +32,18 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPTS = [[7, 8, 9, 10, 11, 12], [50], [7, 8, 9, 10, 11, 13]]
 
 
-@dataclass
 class Again:
-    """In place of a graph."""
+    """In place of a graph, which keeps nothing alive of what it reads: nor does this."""
 
-    run: Callable[[], None]
-    replays: int = 0
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._run = weakref.ref(run)
+        self.replays = 0
 
     def replay(self) -> None:
+        run = self._run()
+        assert run is not None, "what was captured reads memory that is gone"
         self.replays += 1
-        self.run()
+        run()
 
 
 class Captures:
@@ -160,32 +162,83 @@ def test_a_graph_that_some_layers_were_not_planned_for_is_dropped(
     assert [graph.replays for graph in captures.made] == [1, 0, 3]
 
 
-def test_what_is_captured_ran_before_and_shares_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+class Stream:
+    """Knows who waited for whom."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device
+        self.awaited: list[Stream] = []
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.awaited.append(other)
+
+
+class FakeCuda:
     """The calls and their order, with nothing behind them; `test_gpu.py` captures in earnest."""
-    done: list[object] = []
 
-    class Stream:
-        def wait_stream(self, other: object) -> None:
-            done.append("wait")
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.main = Stream()
+        self.captured: list[dict[str, object]] = []
+        for name, fake in {
+            "graph_pool_handle": lambda: (0, 1),
+            "Stream": Stream,
+            "current_stream": lambda device: self.now,
+            "set_stream": self._set,
+            "stream": self._aside,
+            "CUDAGraph": object,
+            "graph": self._graph,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+    def _set(self, stream: Stream) -> None:
+        self.now = stream
 
     @contextmanager
-    def aside(stream: Stream) -> Iterator[None]:
+    def _aside(self, stream: Stream) -> Iterator[None]:
+        before, self.now = self.now, stream
         yield
+        self.now = before
 
     @contextmanager
-    def capturing(graph: object, **how: object) -> Iterator[None]:
-        done.append(how)
+    def _graph(self, graph: object, **how: object) -> Iterator[None]:
+        """Leaves the stream as torch does: where it fails, as it is."""
+        before = self.now
+        assert isinstance(how["stream"], Stream)
+        self.now = how["stream"]
+        self.captured.append(how)
         yield
+        self.now = before
 
-    for name, fake in {
-        "graph_pool_handle": lambda: (0, 1),
-        "Stream": Stream,
-        "current_stream": Stream,
-        "stream": aside,
-        "CUDAGraph": object,
-        "graph": capturing,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, fake)
-    CudaCapture()(lambda: done.append("run"))
-    how = {"pool": (0, 1), "capture_error_mode": "thread_local"}
-    assert done == ["wait", "run", "wait", how, "run"]
+
+def test_all_is_captured_on_one_stream_where_it_ran_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    capture, ran = CudaCapture(torch.device("cuda", 1)), list[Stream]()
+    for _ in range(2):
+        capture(lambda: ran.append(cuda.now))
+    stream = ran[0]
+    assert ran == [stream] * 4
+    assert stream is not cuda.main
+    assert stream.device == torch.device("cuda", 1)
+    assert stream.awaited == [cuda.main] * 2
+    assert cuda.main.awaited == [stream] * 2
+    how = {"pool": (0, 1), "stream": stream, "capture_error_mode": "thread_local"}
+    assert cuda.captured == [how, how]
+    assert cuda.now is cuda.main
+
+
+@pytest.mark.parametrize("good", [0, 1], ids=["running", "capturing"])
+def test_where_a_capture_fails_the_stream_is_what_it_was(
+    good: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, runs = FakeCuda(monkeypatch), list[None]()
+
+    def run() -> None:
+        if len(runs) == good:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        runs.append(None)
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaCapture(torch.device("cuda", 0))(run)
+    assert cuda.now is cuda.main

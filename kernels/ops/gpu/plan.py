@@ -20,6 +20,10 @@ from ramet.kernels.layout import KVLayout, Step
 Ints = NDArray[np.int64]
 
 
+class DoesNotFit(ValueError):
+    """A step is larger than the room of a plan."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Layers that read alike."""
@@ -130,7 +134,7 @@ class Plan:
         """Write a step's metadata, without waiting for the device.
 
         Raises:
-            ValueError: the step does not fit; the plan is as it was.
+            DoesNotFit: the plan is as it was.
         """
         self._check(step, runs)
         tables = np.full((self.room.sequences, self.room.blocks), -1, np.int64)
@@ -150,7 +154,7 @@ class Plan:
         for name in Room.__dataclass_fields__:
             has, needs = getattr(self.room, name), getattr(needed, name)
             if needs > has:
-                raise ValueError(f"the step needs room for {needs} {name}, and the plan has {has}")
+                raise DoesNotFit(f"the step needs room for {needs} {name}, and the plan has {has}")
 
     def _cut(self, index: int) -> Cut:
         room, part = self.room, self._sheet.part
