@@ -1,6 +1,7 @@
 """A batch becomes tensors, runs through the model, and comes back as logits.
 
-The only file that knows both block tables and tensors. Nothing here outlives a step but the cache.
+The only file that knows both block tables and tensors. What outlives a step is the cache, and on a
+GPU the graphs of steps that were captured.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class Runner:
         """
         self.model = model
         self.layout = layout_of(model.shape, num_blocks, block_size, kv_dtype)
-        self.backend = backend_for(KVCache(self.layout), kernels)
+        self.backend = backend_for(KVCache(self.layout), kernels, model.shape.dtype)
         self.replay: Replay | None = None  # of steps that were captured, on a GPU
 
     def run(self, batch: Batch) -> Tensor:

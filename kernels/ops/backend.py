@@ -75,11 +75,14 @@ class Backend(Protocol):
         ...
 
 
-def backend_for(cache: KVCache, folder: Path | None = None) -> Backend:
+def backend_for(
+    cache: KVCache, folder: Path | None = None, dtype: torch.dtype | None = None
+) -> Backend:
     """The backend for the device the cache lies on.
 
     Args:
         folder: where compiled kernels are kept; None: in the user's cache folder.
+        dtype: of queries; None: the cache's.
 
     Raises:
         ValueError: no backend serves that device.
@@ -88,7 +91,7 @@ def backend_for(cache: KVCache, folder: Path | None = None) -> Backend:
     if device.type == "cuda":
         from ramet.kernels.gpu.backend import GpuBackend
 
-        return GpuBackend(cache)
+        return GpuBackend(cache, dtype=dtype)
     if device.type != "cpu":
         raise ValueError(f"no attention backend for device {device}; use device='cpu' or 'cuda'")
     if extension.loaded(folder):

@@ -54,7 +54,7 @@ def texts(core: EngineCore, prompts: Sequence[list[int]] = PROMPTS) -> list[list
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines take the GPU's backend, and share from the first block on."""
     shares = Tuning(min_saved=1, partial_cost=0)
-    monkeypatch.setattr(runner, "backend_for", lambda cache, folder: GpuBackend(cache, shares))
+    monkeypatch.setattr(runner, "backend_for", lambda cache, *_: GpuBackend(cache, shares))
 
 
 @pytest.mark.parametrize("family", ["llama-biased", "qwen3", "mistral"])

@@ -76,7 +76,7 @@ def core(
 ) -> Callable[[], EngineCore]:
     """Engines on the kernels of a GPU, interpreted."""
     shares = Tuning(min_saved=1, partial_cost=0)
-    monkeypatch.setattr(runner, "backend_for", lambda cache, folder: GpuBackend(cache, shares))
+    monkeypatch.setattr(runner, "backend_for", lambda cache, *_: GpuBackend(cache, shares))
     config = EngineConfig(num_blocks=24, block_size=4)
     return lambda: EngineCore(model, byte_tokenizer, config)
 

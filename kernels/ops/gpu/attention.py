@@ -254,8 +254,8 @@ def _attend_kernel(
         if TREES:
             behind = place[None, :] - limit[:, None]
             known = (behind >= 0) & (behind < size[:, None])
-            bits = tl.load(masks_ptr + word[:, None] + behind // 32, mask=known, other=0)
-            seen = seen | (known & (((bits >> (behind % 32)) & 1) != 0))
+            bits = tl.load(masks_ptr + word[:, None] + (behind >> 5), mask=known, other=0)
+            seen = seen | (known & (((bits >> (behind & 31)) & 1) != 0))
         seen = seen & inside[None, :]
         scores = tl.where(seen, scores * 1.4426950408889634, float("-inf"))
         larger = tl.maximum(largest, tl.max(scores, 1))

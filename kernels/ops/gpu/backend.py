@@ -4,7 +4,6 @@ Knows which kernel follows which; what they compute stands in their own files.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,16 +31,23 @@ class GpuBackend:
     runs in triton's interpreter, for tests.
     """
 
-    def __init__(self, cache: KVCache, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self, cache: KVCache, tuning: Tuning | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         """
+        Args:
+            tuning: None: the device's own.
+            dtype: of queries; None: the cache's.
+
         Raises:
             ValueError: the cache lies on the CPU and triton does not interpret.
         """
         if cache.layout.device.type == "cpu" and not knobs.runtime.interpret:
             raise ValueError("triton on the CPU needs TRITON_INTERPRET=1 before it is imported")
         self.cache = cache
-        self.tuning = tuning if tuning is not None else tuning_for(cache.layout)
+        self.tuning = tuning if tuning is not None else tuning_for(cache.layout, dtype)
         self._readers: dict[Reader, None] = {}  # that layers have been, in order
+        self._latest: tuple[Step, dict[Reader, Runs]] | None = None  # a step and its cuts
         self._kept: list[Tensor] = []  # float32, for partial results
 
     def plan(self, step: Step, room: Room | None = None) -> Plan:
@@ -52,27 +58,31 @@ class GpuBackend:
                 None: as large as the step.
 
         Raises:
-            ValueError: the step does not fit the room.
+            DoesNotFit: the step is larger than the room. To plan it without one costs little then:
+                it is not cut again.
         """
         return self._plan(step, tuple(self._readers), room)
 
     def refill(self, plan: Plan, step: Step) -> None:
         """Make a plan one of another step, with the same tensors and the same launches.
 
-        What a replayed CUDA graph reads. Of the results, rows after the step's own are undefined.
+        What a replayed CUDA graph reads. Of the results, rows after the step's own are undefined:
+        nothing mixes rows, so filling them would cost a launch a layer for nobody.
 
         Raises:
-            ValueError: the step does not fit, or the plan does not know all the layers yet: it was
-                made before one step was run. The plan is as it was.
+            DoesNotFit: the plan is as it was.
+            ValueError: the plan does not know all the layers yet: it was made before one step was
+                run.
         """
         if set(plan.cuts) != set(plan.readers):
             raise ValueError("a plan can be refilled if it was made after one step was run")
-        plan.fill(step, self._cut(step, plan.readers, plan.room))
+        plan.fill(step, self._cut(step, plan.readers))
 
     def room_for_decoding(self, sequences: int, blocks: int) -> Room:
-        """For steps of up to so many sequences that bring one token each."""
+        """For steps of up to so many sequences that bring one token each, and layers that were."""
         programs = -(-self.tuning.programs // self.cache.layout.kv_heads)
-        return Room.for_decoding(sequences, blocks, programs)
+        groups = {reader.groups for reader in self._readers}
+        return Room.for_decoding(sequences, blocks, programs, self.tuning.most_lanes, groups)
 
     def write(self, plan: Plan, layer: int, key: Tensor, value: Tensor) -> None:
         write(self.cache.data[layer], plan.slots, key, value)
@@ -146,29 +156,38 @@ class GpuBackend:
         return plan.cuts[reader]
 
     def _plan(self, step: Step, readers: tuple[Reader, ...], room: Room | None) -> Plan:
-        runs = self._cut(step, readers, room)
+        runs = self._cut(step, readers)
         plan = Plan(step, room or Room.of(step, runs), self.cache.layout, readers)
         plan.fill(step, runs)
         return plan
 
-    def _cut(
-        self, step: Step, readers: tuple[Reader, ...], room: Room | None
-    ) -> dict[Reader, Runs]:
-        layout, tuning, runs = self.cache.layout, self.tuning, {}
-        if room is not None:
-            tuning = replace(tuning, most_lanes=min(room.lanes, tuning.most_lanes))
+    def _cut(self, step: Step, readers: tuple[Reader, ...]) -> dict[Reader, Runs]:
+        """A step that a plan refused comes again, so the latest one is remembered."""
+        if self._latest is None or self._latest[0] is not step:
+            self._latest = step, {}
+        layout, known = self.cache.layout, self._latest[1]
         for reader in readers:
-            runs[reader] = runs_of(
-                step, layout.block_size, layout.kv_heads, reader.groups, reader.window, tuning
-            )
-        return runs
+            if reader not in known:
+                known[reader] = runs_of(
+                    step,
+                    layout.block_size,
+                    layout.kv_heads,
+                    reader.groups,
+                    reader.window,
+                    self.tuning,
+                )
+        return {reader: known[reader] for reader in readers}
 
 
-def tuning_for(layout: KVLayout) -> Tuning:
-    """As many programs as a GPU's processors run at once; no splitting in the interpreter."""
+def tuning_for(layout: KVLayout, dtype: torch.dtype | None = None) -> Tuning:
+    """As many programs as a GPU's processors run at once; no splitting in the interpreter.
+
+    Args:
+        dtype: of queries; None: the cache's.
+    """
     programs = 1
     if layout.device.type == "cuda":
         processors = torch.cuda.get_device_properties(layout.device).multi_processor_count
         programs = _PROGRAMS_OF_A_PROCESSOR * processors
-    lanes = MOST_LANES_FLOAT32 if layout.dtype == torch.float32 else MOST_LANES
+    lanes = MOST_LANES_FLOAT32 if (dtype or layout.dtype) == torch.float32 else MOST_LANES
     return Tuning(programs=programs, most_lanes=lanes)

@@ -5,19 +5,21 @@ room. Then all its tensors stay where they are and all launches as large as they
 graph that was captured with the plan needs it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ramet.kernels.gpu.attention import MOST_LANES, Work
+from ramet.kernels.gpu.attention import Work
 from ramet.kernels.gpu.runs import ITEM_FIELDS, ROW_FIELDS, Runs, row_facts, tree_masks
 from ramet.kernels.gpu.sheet import Sheet
 from ramet.kernels.layout import KVLayout, Step
 
 Ints = NDArray[np.int64]
+
+_LEVELS = 7  # shared runs that a row of a decode step passes over, on average, where there is room
 
 
 class DoesNotFit(ValueError):
@@ -65,25 +67,37 @@ class Room:
         )
 
     @classmethod
-    def for_decoding(cls, sequences: int, blocks: int, programs: int) -> "Room":
-        """For one query token of each of so many sequences; generous, and not a bound.
+    def for_decoding(
+        cls, sequences: int, blocks: int, programs: int, lanes: int, groups: Collection[int]
+    ) -> "Room":
+        """For one query token of each of n sequences whose rows, on average, pass over up to
+        `_LEVELS` shared runs.
 
-        A step whose forest is so deep that it does not fit is refused by `Plan.fill`.
+        Before long runs are split, rows then have n (1 + `_LEVELS`) entries. A forest over n rows
+        has up to n - 1 nodes, and one of m rows comes in up to 1 + m / r items, where a program
+        holds r rows. Splitting adds up to `programs` items, each with up to r of the n rows. A step
+        whose forest is deeper may not fit; `Plan.fill` refuses it.
 
         Args:
             programs: that fill the device, by key head.
+            lanes: of an item, at most.
+            groups: of each reader.
         """
+        rows = [max(1, lanes // each) for each in groups]
+        nodes = [sequences * (_LEVELS + each) // each for each in rows if each > 1]
+        items = sequences + max(nodes, default=0) + programs
+        entries = sequences * (1 + _LEVELS) + min(sequences, max(rows, default=1)) * programs
         return cls(
             tokens=sequences,
             sequences=sequences,
             blocks=blocks,
             masks=0,
-            narrow=2 * sequences + programs,
-            wide=sequences + programs,
-            entries=8 * (sequences + programs),
+            narrow=items,
+            wide=items,
+            entries=entries,
             merged=sequences,
-            partials=8 * (sequences + programs),
-            lanes=MOST_LANES,
+            partials=entries,
+            lanes=max([lanes, *groups]),
         )
 
 
