@@ -60,10 +60,10 @@ def _likely(x: tl.tensor, least: tl.tensor, peak: tl.tensor, total: tl.tensor) -
 
 
 @kernel
-def _weigh(found: tl.tensor, unit: tl.tensor, keys: tl.tensor, weights: tl.tensor) -> tl.tensor:
-    """The weight [4] of the keys that reach each value of the next two bits."""
+def _reaching(found: tl.tensor, unit: tl.tensor, keys: tl.tensor, weights: tl.tensor) -> tl.tensor:
+    """The weights [BLOCK, 4] of the keys that reach each value of the next two bits."""
     tries = found + tl.arange(0, 4).to(tl.uint32) * unit
-    return tl.sum(tl.where(keys[:, None] >= tries[None, :], weights[:, None], 0), 0)
+    return tl.where(keys[:, None] >= tries[None, :], weights[:, None], 0)
 
 
 @kernel
@@ -95,12 +95,12 @@ def _keep(
     if k > 0 and k < SIZE:
         unit = tl.full([], 1 << 30, tl.uint32)
         for _ in range(16):
-            counts = tl.zeros([4], tl.int32)
+            counts = tl.zeros([BLOCK, 4], tl.int32)
             for start in range(0, SIZE, BLOCK):
                 keys = ordered(_load(line, start, SIZE, BLOCK))
                 keys = tl.where(start + tl.arange(0, BLOCK) < SIZE, keys, 0)
-                counts += _weigh(least, unit, keys, tl.full([BLOCK], 1, tl.int32))
-            least = _next(least, unit, counts, k)
+                counts += _reaching(least, unit, keys, tl.full([BLOCK], 1, tl.int32))
+            least = _next(least, unit, tl.sum(counts, 0), k)
             unit = unit >> 2
 
     rare = tl.zeros([], tl.uint32)  # bits of a probability, which is not over 1: thirty matter
@@ -112,11 +112,11 @@ def _keep(
         total = tl.sum(sums)
         unit = tl.full([], 1 << 28, tl.uint32)
         for _ in range(15):
-            masses = tl.zeros([4], tl.float32)
+            masses = tl.zeros([BLOCK, 4], tl.float32)
             for start in range(0, SIZE, BLOCK):
                 likely = _likely(_load(line, start, SIZE, BLOCK), least, peak, total)
-                masses += _weigh(rare, unit, likely.to(tl.uint32, bitcast=True), likely)
-            rare = _next(rare, unit, masses, p)
+                masses += _reaching(rare, unit, likely.to(tl.uint32, bitcast=True), likely)
+            rare = _next(rare, unit, tl.sum(masses, 0), p)
             unit = unit >> 2
 
     for start in range(0, SIZE, BLOCK):
