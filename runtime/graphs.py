@@ -177,7 +177,6 @@ def _wide(blocks: int) -> int:
 
 def _fill(static: Tensor, inputs: Inputs) -> None:
     """Tokens and positions; those of nobody are 0."""
-    packed = np.zeros(static.shape, np.int64)
-    packed[0, : len(inputs.tokens)] = inputs.tokens
-    packed[1, : len(inputs.tokens)] = inputs.positions
-    static.copy_(staged(packed, static.device), non_blocking=True)
+    spare = np.zeros(static.shape[1] - len(inputs.tokens), np.int64)
+    packed = staged([inputs.tokens, spare, inputs.positions, spare], static.device)
+    static.copy_(packed.view(static.shape), non_blocking=True)

@@ -3,12 +3,15 @@
 Knows arrays and devices, and neither sequences nor models.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ramet.kernels.gpu.sheet import staging
 
 Ints = NDArray[np.int64]
 
@@ -24,16 +27,19 @@ class Inputs:
     def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """The three as tensors; to a GPU they go in one copy that nobody waits for."""
         arrays = (self.tokens, self.positions, self.rows)
-        packed = staged(np.concatenate(arrays), device).to(device, non_blocking=True)
+        packed = staged(arrays, device).to(device, non_blocking=True)
         tokens, positions, rows = packed.split([len(array) for array in arrays])
         return tokens, positions, rows
 
 
-def staged(array: Ints, device: torch.device) -> Tensor:
-    """The array as a CPU tensor from which a copy to the device need not be waited for.
+def staged(arrays: Sequence[Ints | Sequence[int]], device: torch.device) -> Tensor:
+    """The arrays one after the other, int64, where a copy to the device need not be waited for."""
+    buffer = staging(sum(map(len, arrays)), torch.int64, device)
+    np.concatenate(arrays, out=buffer.numpy())
+    return buffer
 
-    For a GPU it lies in page-locked memory, which torch does not hand out again before copies from
-    it are done.
-    """
-    tensor = torch.from_numpy(array)
-    return tensor if device.type == "cpu" else tensor.pin_memory()
+
+def indices(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """int64 on the device, by a copy that nobody waits for. Indexing there with numbers of the host
+    would wait."""
+    return staged([numbers], device).to(device, non_blocking=True)

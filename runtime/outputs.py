@@ -12,8 +12,12 @@ from torch import Tensor
 from ramet.errors import RametError
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.errors import Aborted, GenerationError
+from ramet.runtime.inputs import indices
 from ramet.runtime.sampling import Draw, Sampler, SamplingRow, continuations
 from ramet.runtime.sequence import Expansion, Generation, Scoring, Task, Top, TrieScoring
+
+Read = Callable[[], None]
+"""Tells a task what was computed, which waits for the device: so all is launched before."""
 
 
 class Outputs:
@@ -27,6 +31,7 @@ class Outputs:
         """Hand each entry the logits it wanted."""
         drawing: list[tuple[int, Generation]] = []
         expanding: list[tuple[int, Expansion]] = []
+        reading: list[tuple[Scoring | TrieScoring, Read]] = []
         row = 0
         for entry in batch.entries:
             rows = range(row, row + entry.outputs)
@@ -36,9 +41,13 @@ class Outputs:
             elif isinstance(entry.task, Expansion):
                 expanding += [(each, entry.task) for each in rows]
             elif isinstance(entry.task, Scoring):
-                self._score(entry.task, entry, logits[rows.start : rows.stop])
+                read = partial(_score, entry.task, entry, logits[rows.start : rows.stop])
+                self._score(entry.task, read, reading)
             elif isinstance(entry.task, TrieScoring):
-                self._score_trie(entry.task, entry, logits[rows.start : rows.stop])
+                read = partial(_score_trie, entry.task, entry, logits[rows.start : rows.stop])
+                self._score(entry.task, read, reading)
+        for task, read in reading:
+            self._read(task, read)
         if expanding:
             self._expand(expanding, logits)
         if drawing:
@@ -62,7 +71,7 @@ class Outputs:
             used = logits
             if len(drawing) < len(logits) or any(row.tries for row in rows):
                 # A copy: sampling uses it up, and what strays is drawn again.
-                used = logits[torch.tensor([row for row, _ in drawing])]
+                used = logits[indices([row for row, _ in drawing], logits.device)]
             draws = self._sampler.sample(used, rows, positions)
         except Exception as error:
             for _, task in drawing:
@@ -96,7 +105,7 @@ class Outputs:
         rows, widths = zip(*((task.row, task.width) for _, task in expanding), strict=True)
         try:
             if len(expanding) < len(logits):
-                logits = logits[torch.tensor([row for row, _ in expanding])]
+                logits = logits[indices([row for row, _ in expanding], logits.device)]
             found = continuations(logits, rows, widths)
         except Exception as error:
             for _, task in expanding:
@@ -106,29 +115,21 @@ class Outputs:
             task.found = each
             self._end(task, each.error)
 
-    def _score(self, task: Scoring, entry: Entry, logits: Tensor) -> None:
+    def _score(
+        self,
+        task: Scoring | TrieScoring,
+        score: Callable[[], Read],
+        reading: list[tuple[Scoring | TrieScoring, Read]],
+    ) -> None:
         """One request's own exception boundary, too."""
         try:
-            if len(logits):
-                first = entry.end - len(logits) + 1
-                after = task.sequence.tokens[first : first + len(logits)]
-                targets = torch.tensor(after, device=logits.device)
-                all = logits.log_softmax(-1)
-                logprobs = all.gather(1, targets[:, None])[:, 0]
-                task.accept(first, logprobs.tolist(), _tops(all, task.top))
+            reading.append((task, score()))
         except Exception as error:
             self._end(task, _failure(error))
-            return
-        if task.cursor == task.end:
-            self._end(task, None)
 
-    def _score_trie(self, task: TrieScoring, entry: Entry, logits: Tensor) -> None:
-        """One request's own exception boundary, too."""
+    def _read(self, task: Scoring | TrieScoring, read: Read) -> None:
         try:
-            edges, rows, tokens = task.edges(entry.end - len(logits), entry.end)
-            if edges:
-                after = logits.logsumexp(-1)
-                task.accept(edges, (logits[rows, tokens] - after[rows]).tolist())
+            read()
         except Exception as error:
             self._end(task, _failure(error))
             return
@@ -136,11 +137,35 @@ class Outputs:
             self._end(task, None)
 
 
-def _tops(logprobs: Tensor, top: int) -> list[Top]:
+def _score(task: Scoring, entry: Entry, logits: Tensor) -> Read:
+    if not len(logits):
+        return _nothing
+    first = entry.end - len(logits) + 1
+    targets = indices(task.sequence.tokens[first : first + len(logits)], logits.device)
+    all = logits.log_softmax(-1)
+    logprobs = all.gather(1, targets[:, None])[:, 0]
+    best = all.topk(min(task.top, all.shape[-1])) if task.top else None
+    return lambda: task.accept(first, logprobs.tolist(), _tops(best))
+
+
+def _score_trie(task: TrieScoring, entry: Entry, logits: Tensor) -> Read:
+    edges, rows, tokens = task.edges(entry.end - len(logits), entry.end)
+    if not edges:
+        return _nothing
+    after = logits.logsumexp(-1)
+    row, token = (indices(each, logits.device) for each in (rows, tokens))
+    logprobs = logits[row, token] - after[row]
+    return lambda: task.accept(edges, logprobs.tolist())
+
+
+def _nothing() -> None:
+    """What is read where no logits were wanted."""
+
+
+def _tops(best: "torch.return_types.topk | None") -> list[Top]:
     """The likeliest tokens of each row; nothing where none is asked for."""
-    if not top:
+    if best is None:
         return []
-    best = logprobs.topk(min(top, logprobs.shape[-1]))
     rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [tuple(zip(tokens, values, strict=True)) for tokens, values in rows]
 

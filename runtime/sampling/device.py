@@ -18,7 +18,7 @@ from ramet.kernels.gpu.nucleus import keep
 from ramet.kernels.gpu.penalties import penalise, rule_out
 from ramet.kernels.gpu.race import race
 from ramet.params import MAX_LOGPROBS, SamplingParams
-from ramet.runtime.sampling.packing import Inputs
+from ramet.runtime.sampling.packing import Asked
 from ramet.runtime.sampling.processors import Rows
 from ramet.runtime.sampling.sampler import Draw, draw_of
 
@@ -32,28 +32,28 @@ def sample(logits: Tensor, rows: Rows, positions: Sequence[int]) -> list[Draw]:
     peaks, tokens = argmax(logits)
     if plain and not asking:
         return _draws(_back(tokens, peaks, peaks), len(rows))
-    inputs = Inputs.of(rows, positions, logits.shape[-1]).on(logits.device)
-    own = logits.index_select(0, inputs.asked).log_softmax(-1)
-    left, tokens = (peaks, tokens) if plain else _choose(logits, rows, inputs)
+    asked = Asked.of(rows, positions, logits.shape[-1]).on(logits.device)
+    own = logits.index_select(0, asked.logprobs).log_softmax(-1)
+    left, tokens = (peaks, tokens) if plain else _choose(logits, rows, asked)
     likely = own.topk(min(MAX_LOGPROBS, own.shape[-1]))
-    mine = own.gather(1, tokens.long().index_select(0, inputs.asked)[:, None])
+    mine = own.gather(1, tokens.long().index_select(0, asked.logprobs)[:, None])
     back = _back(tokens, peaks, left, mine, likely.values, likely.indices.int())
     draws = _draws(back, len(rows))
     return _told(draws, rows, back[3 * len(rows) :]) if asking else draws
 
 
-def _choose(logits: Tensor, rows: Rows, inputs: Inputs) -> tuple[Tensor, Tensor]:
+def _choose(logits: Tensor, rows: Rows, asked: Asked) -> tuple[Tensor, Tensor]:
     """The largest of what the processors leave of each row [R], and the tokens drawn [R]."""
     sampled = [row.params for row in rows if not row.greedy]
-    if inputs.ids.numel():
-        penalise(logits, inputs.bounds, inputs.ids, inputs.values)
-    if inputs.masks.numel() or any(each.temperature != 1 for each in sampled):
-        rule_out(logits, inputs.masks, inputs.which, inputs.ends, inputs.temperatures)
+    if asked.ids.numel():
+        penalise(logits, asked.bounds, asked.ids, asked.values)
+    if asked.masks.numel() or any(each.temperature != 1 for each in sampled):
+        rule_out(logits, asked.masks, asked.which, asked.ends, asked.temperatures)
     peaks, tokens = argmax(logits)
     if any(map(_narrows, sampled)):
-        keep(logits, peaks, inputs.top_k, inputs.top_p, inputs.below)
+        keep(logits, peaks, asked.top_k, asked.top_p, asked.below)
     if sampled:
-        race(logits, peaks, inputs.places, inputs.temperatures, tokens)
+        race(logits, peaks, asked.places, asked.temperatures, tokens)
     return peaks, tokens
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ramet.kernels.gpu.penalties import NONE
+from ramet.kernels.gpu.sheet import staging
 from ramet.runtime.sampling.processors import Rows, packed_mask, penalty
 from ramet.runtime.sampling.row import SamplingRow
 
@@ -21,7 +22,7 @@ Entries = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Asked:
     """What R rows ask, as the kernels of `ramet.kernels.gpu` take it, which say what each is."""
 
     places: Tensor  # [R, 4]
@@ -35,7 +36,7 @@ class Inputs:
     masks: Tensor  # [M, ceil(V / 8)]
     which: Tensor  # [R, 2]
     ends: Tensor  # [R]
-    asked: Tensor  # [L] int64: the rows that want log-probabilities
+    logprobs: Tensor  # [L] int64: the rows that want log-probabilities
 
     @classmethod
     def of(cls, rows: Rows, positions: Sequence[int], size: int) -> Self:
@@ -55,7 +56,7 @@ class Inputs:
             masks=masks,
             which=which,
             ends=ends,
-            asked=torch.tensor(
+            logprobs=torch.tensor(
                 [i for i, row in enumerate(rows) if row.params.logprobs is not None],
                 dtype=torch.int64,
             ),
@@ -66,7 +67,7 @@ class Inputs:
         parts = [getattr(self, field.name) for field in fields(self)]
         sizes = [part.nbytes for part in parts]
         starts = np.cumsum([0, *(-(-each // _ALIGNED) * _ALIGNED for each in sizes)]).tolist()
-        buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+        buffer = staging(starts[-1], torch.uint8, device)
         packed = buffer.numpy()
         for part, at, each in zip(parts, starts, sizes, strict=False):
             packed[at : at + each] = part.numpy().ravel().view(np.uint8)

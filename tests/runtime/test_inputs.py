@@ -1,10 +1,12 @@
 """What goes to a device goes there in one piece, and comes apart again."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from ramet.runtime.inputs import Inputs, staged
+from ramet.runtime.inputs import Inputs, indices, staged
 
 INPUTS = Inputs(np.array([7, 8, 9]), np.array([0, 1, 5]), np.array([2]))
 
@@ -21,19 +23,21 @@ def test_no_row_may_be_wanted() -> None:
 
 
 def test_only_for_a_gpu_memory_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
-    locked: list[int] = []
+    locked: list[bool] = []
 
-    def lock(tensor: torch.Tensor) -> torch.Tensor:
-        locked.append(len(tensor))
-        return tensor
+    def empty(*shape: int, pin_memory: bool, **how: Any) -> torch.Tensor:
+        locked.append(pin_memory)
+        return torch.zeros(*shape, **how)
 
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lock)
-    staged(INPUTS.tokens, torch.device("cpu"))
-    assert locked == []
-    # Where no numbers are, none are copied; the shapes are those of a GPU.
-    parts = INPUTS.on(torch.device("meta"))
-    assert [part.shape for part in parts] == [(3,), (3,), (1,)]
-    assert locked == [7]
+    monkeypatch.setattr(torch, "empty", empty)
+    for device in ("cpu", "cuda"):
+        held = staged([INPUTS.tokens, [4, 5]], torch.device(device))
+        assert (held.tolist(), held.dtype) == ([7, 8, 9, 4, 5], torch.int64)
+    assert locked == [False, True]
+
+
+def test_indices_are_numbers_of_the_device() -> None:
+    assert torch.equal(indices([3, 1], torch.device("cpu")), torch.tensor([3, 1]))
 
 
 @pytest.mark.gpu

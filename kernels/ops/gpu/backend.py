@@ -129,10 +129,9 @@ class GpuBackend:
     def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
         if not copies:
             return
-        sheet = Sheet([len(copies) * COPY_FIELDS], self.cache.layout.device)
+        sheet = Sheet([(len(copies), COPY_FIELDS)], self.cache.layout.device)
         sheet.fill([np.array(copies, np.int64)])
-        listed = sheet.part(0, len(copies), COPY_FIELDS)
-        copy_blocks(self.cache.data, listed, self.cache.layout.block_size)
+        copy_blocks(self.cache.data, sheet.part(0), self.cache.layout.block_size)
 
     def _partials(self, count: int, heads: int) -> tuple[Tensor, Tensor]:
         """Memory for partial results: `[count, heads, head_dim]` and `[count, heads]` float32.

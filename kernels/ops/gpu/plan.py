@@ -129,19 +129,23 @@ class Plan:
 
     def __post_init__(self) -> None:
         room = self.room
-        base = [room.tokens, room.tokens * ROW_FIELDS, room.sequences * room.blocks]
-        each = [
-            3,
-            room.narrow * ITEM_FIELDS,
-            room.wide * ITEM_FIELDS,
-            room.entries,
-            room.entries,
-            room.merged,
-            room.merged + 1,
-            room.masks,
+        base: list[tuple[int, ...]] = [
+            (room.tokens,),
+            (room.tokens, ROW_FIELDS),
+            (room.sequences, room.blocks),
+        ]
+        each: list[tuple[int, ...]] = [
+            (3,),
+            (room.narrow, ITEM_FIELDS),
+            (room.wide, ITEM_FIELDS),
+            (room.entries,),
+            (room.entries,),
+            (room.merged,),
+            (room.merged + 1,),
+            (room.masks,),
         ]
         self._sheet = Sheet(base + each * len(self.readers), self.layout.device)
-        self.slots = self._sheet.part(0, -1)
+        self.slots = self._sheet.part(0)
         self.cuts = {reader: self._cut(index) for index, reader in enumerate(self.readers)}
 
     def fill(self, step: Step, runs: Mapping[Reader, Runs]) -> None:
@@ -151,10 +155,9 @@ class Plan:
             DoesNotFit: the plan is as it was.
         """
         self._check(step, runs)
-        tables = np.full((self.room.sequences, self.room.blocks), -1, np.int64)
-        sequences, blocks = step.block_tables.shape
-        tables[:sequences, :blocks] = step.block_tables.numpy()
-        arrays: list[Ints] = [step.slots.numpy(), row_facts(step), tables]
+        slots = np.full(self.room.tokens, -1, np.int64)
+        slots[: step.tokens] = step.slots.numpy()
+        arrays: list[Ints] = [slots, row_facts(step), step.block_tables.numpy()]
         for reader in self.readers:
             cut = runs[reader]
             counts = np.array([len(cut.narrow), len(cut.wide), len(cut.merged)])
@@ -171,22 +174,22 @@ class Plan:
                 raise DoesNotFit(f"the step needs room for {needs} {name}, and the plan has {has}")
 
     def _cut(self, index: int) -> Cut:
-        room, part = self.room, self._sheet.part
+        part = self._sheet.part
         first = _BASE + index * _OF_A_READER
         work = Work(
-            counts=part(first, 3),
-            narrow=part(first + 1, room.narrow, ITEM_FIELDS),
-            wide=part(first + 2, room.wide, ITEM_FIELDS),
-            entry_rows=part(first + 3, -1),
-            entry_slots=part(first + 4, -1),
-            rows=part(1, room.tokens, ROW_FIELDS),
-            masks=part(first + 7, -1),
-            tables=part(2, room.sequences, room.blocks),
-            lanes=room.lanes,
+            counts=part(first),
+            narrow=part(first + 1),
+            wide=part(first + 2),
+            entry_rows=part(first + 3),
+            entry_slots=part(first + 4),
+            rows=part(1),
+            masks=part(first + 7),
+            tables=part(2),
+            lanes=self.room.lanes,
         )
         return Cut(
             work=work,
-            merged=part(first + 5, -1),
-            starts=part(first + 6, -1),
-            partials=room.partials,
+            merged=part(first + 5),
+            starts=part(first + 6),
+            partials=self.room.partials,
         )

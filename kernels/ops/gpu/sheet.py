@@ -1,9 +1,9 @@
-"""One int32 buffer on a device, with sub-buffers at fixed places, filled by one copy.
+"""One int32 buffer on a device, with arrays at fixed places, filled by one copy.
 
-Knows lengths, not what the numbers mean. The host's side is pinned, so that the copy need not be
-waited for; torch hands pinned memory out again only when the copy out of it is done.
+Knows shapes, not what the numbers mean.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,37 +11,42 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_LINE = 16  # int32 numbers; sub-buffers begin at multiples of 64 bytes
+_LINE = 16  # int32 numbers; arrays begin at multiples of 64 bytes
 
 
 class Sheet:
-    """Sub-buffers of so many numbers each."""
+    """Room for arrays of these shapes."""
 
-    def __init__(self, rooms: Sequence[int], device: torch.device) -> None:
-        lengths = [-(-room // _LINE) * _LINE for room in rooms]
+    def __init__(self, shapes: Sequence[tuple[int, ...]], device: torch.device) -> None:
+        lengths = [-(-math.prod(shape) // _LINE) * _LINE for shape in shapes]
         self._places = [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
-        self._rooms = list(rooms)
+        self._shapes = list(shapes)
         self._buffer = torch.empty(self._places[-1], dtype=torch.int32, device=device)
 
     def fill(self, arrays: Sequence[NDArray[np.int64]]) -> None:
-        """Write an array to each sub-buffer, −1 to what is left of it.
+        """Write each array to the first indices of its room; what is left of that is undefined.
 
         Raises:
             ValueError: one does not fit; nothing was written.
         """
-        for index, (array, room) in enumerate(zip(arrays, self._rooms, strict=True)):
-            if array.size > room:
-                raise ValueError(f"sub-buffer {index} holds {room} numbers, not {array.size}")
-        host = torch.empty(
-            len(self._buffer), dtype=torch.int32, pin_memory=self._buffer.device.type == "cuda"
-        )
-        numbers = host.numpy()
-        numbers.fill(-1)
-        for array, place in zip(arrays, self._places, strict=False):
-            numbers[place : place + array.size] = array.reshape(-1)
+        host = staging(len(self._buffer), torch.int32, self._buffer.device)
+        for index, array in enumerate(arrays):
+            inside = tuple(map(slice, array.shape))
+            self._part(host, index).numpy()[inside] = array
         self._buffer.copy_(host, non_blocking=True)
 
-    def part(self, index: int, *shape: int) -> Tensor:
-        """A sub-buffer as int32 of this shape; the same memory however often it is filled."""
-        place = self._places[index]
-        return self._buffer[place : place + self._rooms[index]].view(*shape)
+    def part(self, index: int) -> Tensor:
+        """The room of an array, int32; the same memory however often it is filled."""
+        return self._part(self._buffer, index)
+
+    def _part(self, buffer: Tensor, index: int) -> Tensor:
+        place, shape = self._places[index], self._shapes[index]
+        return buffer[place : place + math.prod(shape)].view(shape)
+
+
+def staging(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory of the host, from which a copy to the device need not be waited for.
+
+    For a GPU it is page-locked; torch does not hand it out again before copies from it are done.
+    """
+    return torch.empty(count, dtype=dtype, pin_memory=device.type == "cuda")

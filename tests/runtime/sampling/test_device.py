@@ -20,7 +20,7 @@ from ramet.params import SamplingParams
 from ramet.runtime.grammar import GrammarCompiler
 from ramet.runtime.sampling import Healing, Sampler, SamplingRow, Spellings
 from ramet.runtime.sampling.device import sample
-from ramet.runtime.sampling.packing import Inputs
+from ramet.runtime.sampling.packing import Asked
 from ramet.runtime.tokenizer import Piece, Tokenizer
 from ramet.types import Type
 from tests.runtime.conftest import byte_backend
@@ -208,10 +208,10 @@ def test_no_rows_have_no_draws(device: torch.device) -> None:
 def test_parts_of_one_buffer_are_what_was_packed(device: torch.device) -> None:
     rng = random.Random(9)
     rows = [random_row(rng) for _ in range(5)]
-    inputs = Inputs.of(rows, range(5), 517)
-    there = inputs.on(device)
-    for part in fields(inputs):
-        mine, theirs = getattr(inputs, part.name), getattr(there, part.name)
+    asked = Asked.of(rows, range(5), 517)
+    there = asked.on(device)
+    for part in fields(asked):
+        mine, theirs = getattr(asked, part.name), getattr(there, part.name)
         assert torch.equal(mine, theirs.cpu())
         assert (mine.dtype, theirs.data_ptr() % 16) == (theirs.dtype, 0)
 
