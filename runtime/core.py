@@ -69,7 +69,7 @@ class EngineCore:
         self.tokenizer = tokenizer
         self.context = min(shape.context, config.max_context or shape.context)
         blocks = blocks_for(model, config)
-        kv_dtype = kv_dtype_of(config.kv_dtype, shape.dtype)
+        kv_dtype = kv_dtype_of(config.kv_dtype, shape.dtype, shape.device)
         fingerprint = f"{shape.name}:{shape.dtype}:{kv_dtype}:{config.block_size}".encode()
         self.pool = BlockPool(
             blocks, config.block_size, fingerprint=fingerprint, sharing=config.sharing

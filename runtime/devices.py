@@ -12,6 +12,12 @@ from ramet.runtime.errors import EngineError
 
 CPU = torch.device("cpu")
 
+_NEEDS = {
+    torch.bfloat16: ((8, 0), "float16"),
+    torch.float8_e4m3fn: ((8, 9), "bfloat16, or float16 below 8.0"),
+}
+"""The compute capability from which a GPU's kernels take a dtype, and what to take below it."""
+
 
 def device_of(name: str) -> torch.device:
     """The device of that name, which is there and can be used.
@@ -46,9 +52,24 @@ def device_of(name: str) -> torch.device:
     )
 
 
-def kv_dtype_of(name: str | None, model: torch.dtype) -> torch.dtype:
-    """What keys and values are kept in: the name's, or what the model computes in."""
-    return model if name is None else getattr(torch, KV_DTYPES[name])
+def kv_dtype_of(name: str | None, model: torch.dtype, device: torch.device) -> torch.dtype:
+    """What keys and values are kept in: the name's, or what the model computes in.
+
+    Raises:
+        EngineError: the GPU knows no numbers of that kind, or of the model's own.
+    """
+    kept = model if name is None else getattr(torch, KV_DTYPES[name])
+    if device.type == "cuda":
+        has = torch.cuda.get_device_capability(device)
+        for what, dtype in (("dtype", model), ("kv_dtype", kept)):
+            needs, instead = _NEEDS.get(dtype, ((0, 0), ""))
+            if has < needs:
+                raise EngineError(
+                    f"{what}: {str(dtype).removeprefix('torch.')} needs a GPU of compute "
+                    f"capability {needs[0]}.{needs[1]}, and {device} has {has[0]}.{has[1]}: "
+                    f"take {instead}"
+                )
+    return kept
 
 
 def default_dtype(device: torch.device) -> str:

@@ -18,6 +18,10 @@ from ramet.runtime.runner import Runner, layout_of
 SHARE = 0.9
 """Of the device's memory. The rest is for CUDA graphs, sampling, and what is lost in between."""
 
+MOST_BLOCKS = 1 << 20
+"""Of a pool that is measured. The host keeps an object for each: where blocks are so small that
+more would fit, `num_blocks` takes more, and a larger `block_size` makes use of all the memory."""
+
 
 def blocks_for(model: Model, config: EngineConfig) -> int:
     """How many blocks the pool of this model gets.
@@ -25,7 +29,7 @@ def blocks_for(model: Model, config: EngineConfig) -> int:
     Raises:
         EngineError: the device has no room for them.
     """
-    kv_dtype = kv_dtype_of(config.kv_dtype, model.shape.dtype)
+    kv_dtype = kv_dtype_of(config.kv_dtype, model.shape.dtype, model.shape.device)
     block = layout_of(model.shape, 0, config.block_size, kv_dtype).block_bytes
     if config.num_blocks is not None or model.shape.device.type == "cpu":
         return config.blocks(block)
@@ -36,7 +40,7 @@ def blocks_for(model: Model, config: EngineConfig) -> int:
 
 
 def blocks_that_fit(free: int, total: int, step: int, block: int) -> int:
-    """Blocks of `block` bytes in what is left of the device's share.
+    """Blocks of `block` bytes in what is left of the device's share, up to `MOST_BLOCKS`.
 
     Args:
         free: bytes of the device that nobody has, with the weights on it.
@@ -54,7 +58,7 @@ def blocks_that_fit(free: int, total: int, step: int, block: int) -> int:
             f"by the weights and by others, and a step takes {_gib(step)}: lower step_tokens, take "
             "a smaller model, or set num_blocks"
         )
-    return fitting
+    return min(fitting, MOST_BLOCKS)
 
 
 def step_bytes(model: Model, config: EngineConfig, kv_dtype: torch.dtype) -> int:

@@ -61,9 +61,39 @@ def test_without_triton_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_and_values_are_kept_as_the_model_computes_unless_told() -> None:
-    assert kv_dtype_of(None, torch.float16) == torch.float16
-    assert kv_dtype_of("bfloat16", torch.float32) == torch.bfloat16
-    assert kv_dtype_of("float8", torch.bfloat16) == torch.float8_e4m3fn
+    cpu = torch.device("cpu")
+    assert kv_dtype_of(None, torch.float16, cpu) == torch.float16
+    assert kv_dtype_of("bfloat16", torch.float32, cpu) == torch.bfloat16
+    assert kv_dtype_of("float8", torch.bfloat16, cpu) == torch.float8_e4m3fn
+
+
+@pytest.mark.parametrize(
+    ("capability", "kv_dtype", "model", "told"),
+    [
+        ((8, 9), "float8", "bfloat16", None),
+        ((9, 0), "float8", "bfloat16", None),
+        ((8, 0), None, "bfloat16", None),
+        ((7, 5), None, "float16", None),
+        ((8, 6), "float8", "bfloat16", r"kv_dtype: float8_e4m3fn .* 8\.9, and cuda:1 has 8\.6"),
+        ((7, 5), "bfloat16", "float16", r"kv_dtype: bfloat16 .* 8\.0, .* 7\.5: take float16"),
+        ((7, 5), "float16", "bfloat16", r"dtype: bfloat16 .* 8\.0, .* 7\.5: take float16"),
+    ],
+)
+def test_a_gpu_that_is_too_old_for_a_dtype_says_so(
+    capability: tuple[int, int],
+    kv_dtype: str | None,
+    model: str,
+    told: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    gpu, dtype = torch.device("cuda", 1), getattr(torch, model)
+    if told is None:
+        kept = {None: model, "float8": "float8_e4m3fn"}.get(kv_dtype, kv_dtype)
+        assert kv_dtype_of(kv_dtype, dtype, gpu) == getattr(torch, str(kept))
+        return
+    with pytest.raises(EngineError, match=told):
+        kv_dtype_of(kv_dtype, dtype, gpu)
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -7,7 +7,7 @@ import torch
 
 from ramet.runtime import EngineConfig, memory
 from ramet.runtime.errors import EngineError
-from ramet.runtime.memory import blocks_for, blocks_that_fit, full_step, step_bytes
+from ramet.runtime.memory import MOST_BLOCKS, blocks_for, blocks_that_fit, full_step, step_bytes
 from ramet.runtime.runner import Runner, layout_of
 from tests.runtime.conftest import ToyModel, toy_logits
 
@@ -22,6 +22,11 @@ def test_blocks_fill_what_weights_and_a_step_leave_of_the_share() -> None:
 
 def test_what_others_took_is_not_there() -> None:
     assert blocks_that_fit(44 * GIB, 100 * GIB, 2 * GIB, 2 << 20) == 32 * 512
+
+
+def test_the_host_has_to_keep_them_all() -> None:
+    """A tiny model on a large device."""
+    assert blocks_that_fit(84 * GIB, 100 * GIB, 2 * GIB, 9216) == MOST_BLOCKS
 
 
 def test_no_room_says_what_took_it() -> None:
@@ -51,6 +56,7 @@ class Gpu:
             "max_memory_allocated": 51_000,
             "empty_cache": None,
             "mem_get_info": (800_000, 1_000_000),
+            "get_device_capability": (9, 0),
         }.items():
             monkeypatch.setattr(torch.cuda, name, self._answer(name, answer))
 
@@ -78,7 +84,7 @@ def test_a_gpu_is_measured_and_a_number_is_taken(monkeypatch: pytest.MonkeyPatch
     config = EngineConfig(device="cuda", block_size=4)
     assert layout_of(shape, 0, 4).block_bytes == 32
     assert blocks_for(model, config) == (900_000 - 200_000 - 50_000) // 32
-    assert gpu.asked == ["empty_cache", "mem_get_info"]
+    assert gpu.asked == ["get_device_capability", "empty_cache", "mem_get_info"]
     half = EngineConfig(device="cuda", block_size=4, kv_dtype="float16")
     assert blocks_for(model, half) == (900_000 - 200_000 - 50_000) // 16
     assert blocks_for(model, EngineConfig(device="cuda", num_blocks=7)) == 7
