@@ -23,11 +23,10 @@ import numpy as np
 import torch
 from machine import median, write
 
-from ramet.kernels import KVCache, KVLayout, Rotary, Step, extension, int8
+from ramet.kernels import KVCache, KVLayout, Rotary, Step, extension, float32, int8
 from ramet.kernels.compiled import CompiledBackend
 from ramet.kernels.memory import kept
 from ramet.kernels.units import MIN_SAVED
-from ramet.runtime.models.linear import FloatLinear
 
 HEADS, KV_HEADS, DIM, BLOCK = 9, 3, 64, 16
 HIDDEN, WIDE = 576, 1536
@@ -166,13 +165,13 @@ def linears(rows: int) -> Iterator[Work]:
     layers = TOUCHED // weight.nbytes
     operations = 2.0 * rows * weight.numel()
     moved = x.nbytes + rows * 2 * WIDE * 4
-    floats = [FloatLinear(weight.clone()) for _ in range(layers)]
+    floats = [float32.pack(weight) for _ in range(layers)]
     yield Work(
         "linear float32",
         f"{rows}",
         weight.nbytes + moved,
         operations,
-        lambda: [layer(x) for layer in floats],
+        lambda: [float32.linear(x, each) for each in floats],
         layers,
     )
     packed = int8.pack(weight)

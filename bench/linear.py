@@ -1,17 +1,19 @@
-"""Linear layers: ours in int8 beside FBGEMM's, and oneDNN's in float32 and bfloat16.
+"""Linear layers: ours in float32 and int8, beside oneDNN's in float32 and bfloat16 and FBGEMM's.
 
     python bench/linear.py [--json bench/results/linear.json] [--quick]
 
 The shapes are those of SmolLM2-135M, with weights of their own for each of its 30 layers, so that
 no cache holds them from one pass to the next. In each turn every kind runs through all layers;
-`gops` is billions of multiplications and additions a second, from the median turn. `ours` quantizes
-its input in groups of 64 and rotates them; `fbgemm` is `torch.ops.quantized.linear_dynamic`, with
-one scale for the whole batch; the others are packed once, as the engine has them.
+`gops` is billions of multiplications and additions a second, from the median turn. `ours, int8`
+quantizes its input in groups of 64 and rotates them; `fbgemm` is
+`torch.ops.quantized.linear_dynamic`, with one scale for the whole batch; the others are packed
+once.
 """
 
 import argparse
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,12 +21,12 @@ from machine import median, seconds, write
 from rich.console import Console
 from torch import Tensor
 
-from ramet.kernels import int8
+from ramet.kernels import float32, int8
 from ramet.runtime import EngineConfig
-from ramet.runtime.models.linear import FloatLinear, Int8Linear
+from ramet.runtime.models.linear import CompiledLinear, FloatLinear
 
 SHAPES = {"qkv": (960, 576), "out": (576, 576), "gate_up": (3072, 576), "down": (576, 1536)}
-BATCHES, LAYERS, TURNS = (1, 16, 64, 256), 30, 7
+BATCHES, LAYERS, TURNS = (1, 16, 32, 64, 256), 30, 7
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -45,7 +47,8 @@ def fbgemm(weight: Tensor) -> Layer:
 
 
 KINDS: dict[str, Callable[[Tensor], Layer]] = {
-    "ours, int8": Int8Linear,
+    "ours, int8": partial(CompiledLinear, int8),
+    "ours, float32": partial(CompiledLinear, float32),
     "fbgemm, int8": fbgemm,
     "onednn, float32": FloatLinear,
     "onednn, bfloat16": bfloat16,

@@ -1,17 +1,18 @@
 """Model architectures and how their weights are loaded."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ramet.kernels import int8
+from ramet.kernels import extension, float32, int8
 from ramet.runtime.devices import default_dtype, device_of
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models import sources
 from ramet.runtime.models.config import DecoderConfig, is_native
-from ramet.runtime.models.linear import FloatLinear, Int8Linear, LinearMaker
+from ramet.runtime.models.linear import CompiledLinear, FloatLinear, LinearMaker
 from ramet.runtime.models.llama import LlamaDecoder
 from ramet.runtime.models.model import Model, ModelShape, PagedAttention
 from ramet.runtime.models.weights import Checkpoint
@@ -59,7 +60,7 @@ def load_model(
     raw = _read(directory / "config.json")
     eos = _eos(raw, directory)
     if is_native(raw):
-        return _native(raw, directory, dtype, place, name, eos), directory
+        return _native(raw, directory, dtype, place, name, eos, cache / "kernels"), directory
     if dtype == "int8":
         raise ModelError(
             f"dtype 'int8' is for models of the Llama family; {name} is none: take float32"
@@ -76,6 +77,7 @@ def _native(
     device: torch.device,
     name: str,
     eos: frozenset[int],
+    kernels: Path,
 ) -> LlamaDecoder:
     config = DecoderConfig.from_dict(raw)
     shape = ModelShape(
@@ -90,15 +92,19 @@ def _native(
         device=device,
     )
     weights = Checkpoint(directory, shape.dtype, device)
-    return LlamaDecoder(config, shape, weights, _maker(dtype, device))
+    return LlamaDecoder(config, shape, weights, _maker(dtype, device, kernels))
 
 
-def _maker(dtype: str, device: torch.device) -> LinearMaker:
+def _maker(dtype: str, device: torch.device, kernels: Path) -> LinearMaker:
     if device.type != "cpu":
         from ramet.runtime.models.linear_gpu import GpuLinear
 
         return GpuLinear
-    return Int8Linear if dtype == "int8" else FloatLinear
+    if dtype == "int8":
+        return partial(CompiledLinear, int8)
+    if dtype == "float32" and extension.loaded(kernels):
+        return partial(CompiledLinear, float32)
+    return FloatLinear
 
 
 def _eos(raw: dict[str, Any], directory: Path) -> frozenset[int]:

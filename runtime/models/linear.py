@@ -1,12 +1,12 @@
 """Linear layers, by how their weights are kept, with what comes before and after them."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ramet.kernels import int8
 from ramet.runtime.models.layers import rms_norm
 
 
@@ -35,6 +35,16 @@ class LinearMaker(Protocol):
     """Makes a layer of its weight `[out, in]` and bias `[out]`."""
 
     def __call__(self, weight: Tensor, bias: Tensor | None = None) -> Linear: ...
+
+
+class Kernel(Protocol):
+    """A module of linear layers that packs their weights: `float32` or `int8`."""
+
+    @property
+    def pack(self) -> Callable[[Tensor], Any]: ...
+
+    @property
+    def linear(self) -> Callable[..., Tensor]: ...
 
 
 class FloatLinear:
@@ -70,24 +80,25 @@ class FloatLinear:
         return self.added_to(residual, F.silu(gate).mul_(up))
 
 
-class Int8Linear:
-    """In int8 with a scale for every 64 inputs, and so its input, which is float32."""
+class CompiledLinear:
+    """On one of our own kernels; the input is float32."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight = int8.pack(weight)
+    def __init__(self, kernel: Kernel, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._linear = kernel.linear
+        self._weight = kernel.pack(weight)
         self._bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        return int8.linear(x, self._weight, bias=self._bias)
+        return self._linear(x, self._weight, bias=self._bias)
 
     def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        return int8.linear(x, self._weight, bias=self._bias, residual=residual)
+        return self._linear(x, self._weight, bias=self._bias, residual=residual)
 
     def of_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return int8.linear(x, self._weight, bias=self._bias, norm=weight, eps=eps)
+        return self._linear(x, self._weight, bias=self._bias, norm=weight, eps=eps)
 
     def of_gate_added_to(self, residual: Tensor, gate_up: Tensor) -> Tensor:
-        return int8.linear(gate_up, self._weight, bias=self._bias, residual=residual, gated=True)
+        return self._linear(gate_up, self._weight, bias=self._bias, residual=residual, gated=True)
 
 
 def packs(weight: Tensor) -> bool:

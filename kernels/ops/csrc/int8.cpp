@@ -9,8 +9,8 @@
 // Before either is quantized, each group is rotated by a Hadamard matrix, which changes no product
 // and spreads outliers over the group (QuaRot, arXiv 2404.00456, section 3).
 //
-// What comes before the layer is done while its input is quantized: a norm, or the gate of a
-// feed-forward. What comes after, while its output is stored: a bias, and the sum with a residual.
+// What comes before the layer (linear.h) is done while its input is quantized, what comes after while
+// its output is stored.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -18,11 +18,9 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <cmath>
-#include <optional>
 #include <vector>
 
-#include "vector.h"
+#include "linear.h"
 
 #ifdef __AVX512VNNI__
 #include <immintrin.h>
@@ -32,7 +30,6 @@ namespace ramet {
 namespace {
 
 constexpr int kGroup = 64;          // inputs that share a scale
-constexpr int kOutputs = 32;        // outputs that are computed together: two vectors
 constexpr int kStep = 4;            // inputs of one dot product
 constexpr int kRows = 6;            // rows that share a load of weights: 24 registers of sums
 constexpr int64_t kPanel = 40 * kRows;  // at most, rows whose activations stay in the cache
@@ -62,13 +59,6 @@ struct Inputs {
 struct Weights {
   const uint8_t* values;  // [blocks, groups, kGroup / kStep, kOutputs, kStep]
   const float* scales;    // [blocks, groups, kOutputs]
-};
-
-struct Output {
-  int64_t size;
-  float* values;          // [rows, size]
-  const float* bias;      // [size], or none
-  const float* residual;  // [rows, size], or none
 };
 
 template <int Bit, int... Lane>
@@ -125,39 +115,6 @@ inline void quantize(float* row, int64_t groups, int8_t* values, float* scales,
   }
 }
 
-// x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467).
-inline void norm(const float* x, const float* weight, double eps, int64_t size, float* to) {
-  Floats squares{};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) squares += load(x + i) * load(x + i);
-  float total = sum(squares);
-  for (; i < size; ++i) total += x[i] * x[i];
-  const float factor = 1.0f / std::sqrt(total / float(size) + float(eps));
-  for (i = 0; i + kLanes <= size; i += kLanes)
-    store(to + i, load(x + i) * factor * load(weight + i));
-  for (; i < size; ++i) to[i] = x[i] * factor * weight[i];
-}
-
-// silu(gate) * up for [gate, up].
-inline void gate(const float* x, int64_t size, float* to) {
-  for (int64_t i = 0; i < size; i += kLanes) {
-    const int count = int(std::min<int64_t>(kLanes, size - i));
-    const Floats g = load_some(x + i, count), up = load_some(x + size + i, count);
-    const Floats e = exp_negative(g < Floats{} ? g : -g);  // exp(-|g|)
-    const Floats result = g * (g < Floats{} ? e : all(1.0f)) / (1.0f + e) * up;
-    std::memcpy(to + i, &result, count * sizeof(float));
-  }
-}
-
-inline void put(const Output& output, int64_t row, int64_t at, Floats result) {
-  const int count = int(std::min<int64_t>(kLanes, output.size - at));
-  if (count <= 0) return;
-  const int64_t place = row * output.size + at;
-  if (output.bias) result += load_some(output.bias + at, count);
-  if (output.residual) result += load_some(output.residual + place, count);
-  std::memcpy(output.values + place, &result, count * sizeof(float));
-}
-
 // One block of outputs for some rows.
 template <int Rows>
 void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row,
@@ -206,59 +163,34 @@ void some_rows(const Inputs& in, const Weights& weights, int64_t block, int64_t 
   }
 }
 
-const float* floats(const std::optional<at::Tensor>& tensor) {
-  return tensor ? tensor->const_data_ptr<float>() : nullptr;
-}
-
-void check(const at::Tensor& tensor, at::ScalarType dtype, const char* name) {
-  TORCH_CHECK(tensor.is_contiguous() && tensor.scalar_type() == dtype, "int8_linear: ", name,
-              " must be contiguous and of type ", dtype);
-}
-
 at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
                        int64_t outputs, const std::optional<at::Tensor>& bias,
                        const std::optional<at::Tensor>& residual,
                        const std::optional<at::Tensor>& norm_weight, double eps, bool gated) {
-  check(x, at::kFloat, "the input");
+  const Around around{bias, residual, norm_weight, eps, gated};
+  const int64_t rows = x.size(0), blocks = scales.size(0), groups = scales.size(1);
+  const int64_t padded = groups * kGroup, size = around.check(x, outputs);
   check(weight, at::kByte, "the weight");
   check(scales, at::kFloat, "the weight's scales");
-  TORCH_CHECK(x.dim() == 2 && scales.dim() == 3 && scales.size(2) == kOutputs &&
+  TORCH_CHECK(scales.dim() == 3 && scales.size(2) == kOutputs &&
                   weight.numel() == scales.numel() * kGroup &&
-                  scales.size(0) == (outputs + kOutputs - 1) / kOutputs,
-              "int8_linear: an input [n, in], and a weight as pack() makes it");
-  const int64_t rows = x.size(0), wide = x.size(1), size = gated ? wide / 2 : wide;
-  const int64_t blocks = scales.size(0), groups = scales.size(1), padded = groups * kGroup;
-  TORCH_CHECK(size <= padded && size > padded - kGroup && (!gated || wide % 2 == 0),
-              "int8_linear: the input has ", size, " columns, the weight about ", padded);
-  if (bias) check(*bias, at::kFloat, "the bias");
-  if (residual) check(*residual, at::kFloat, "the residual");
-  if (norm_weight) check(*norm_weight, at::kFloat, "the norm's weight");
-  TORCH_CHECK((!bias || bias->numel() == outputs) &&
-                  (!residual || residual->numel() == rows * outputs) &&
-                  (!norm_weight || norm_weight->numel() == size),
-              "int8_linear: a bias [out], a residual [n, out] and a norm [in] fit the layer");
+                  blocks == (outputs + kOutputs - 1) / kOutputs,
+              "linear: a weight as pack() makes it");
+  TORCH_CHECK(size <= padded && size > padded - kGroup, "linear: the input has ", size,
+              " columns, the weight about ", padded);
 
   const at::Tensor values = at::empty({rows, padded}, x.options().dtype(at::kChar));
   const at::Tensor factors = at::empty({rows, groups}, x.options());
   const at::Tensor sums = at::empty({rows, groups}, x.options().dtype(at::kInt));
   const at::Tensor out = at::empty({rows, outputs}, x.options());
-  const float* from = x.const_data_ptr<float>();
-  const float* normed = floats(norm_weight);
   int8_t* to = values.data_ptr<int8_t>();
   float* to_factors = factors.data_ptr<float>();
   int32_t* to_sums = sums.data_ptr<int32_t>();
   at::parallel_for(0, rows, 8, [&](int64_t first, int64_t last) {
     std::vector<float> scratch(padded);
     for (int64_t row = first; row < last; ++row) {
-      const float* read = from + row * wide;
+      around.before(x, row, size, scratch.data());
       std::fill(scratch.begin() + size, scratch.end(), 0.0f);
-      if (normed) {
-        norm(read, normed, eps, size, scratch.data());
-      } else if (gated) {
-        gate(read, size, scratch.data());
-      } else {
-        std::copy_n(read, size, scratch.data());
-      }
       quantize(scratch.data(), groups, to + row * padded, to_factors + row * groups,
                to_sums + row * groups);
     }
@@ -266,7 +198,7 @@ at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::
 
   const Inputs in{groups, to, to_factors, to_sums};
   const Weights weights{weight.const_data_ptr<uint8_t>(), scales.const_data_ptr<float>()};
-  const Output output{outputs, out.data_ptr<float>(), floats(bias), floats(residual)};
+  const Output output = around.after(out);
   const int64_t panels = std::max<int64_t>(1, (rows + kPanel - 1) / kPanel);
   const int64_t panel = ((rows + panels - 1) / panels + kRows - 1) / kRows * kRows;
   at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
