@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -26,19 +27,23 @@ class Keys:
         self._secret = secrets.token_bytes(32)
         self._tenants = [(self._digest(key.encode()), self._tenant(keys[key])) for key in keys]
 
+    @property
+    def there(self) -> bool:
+        """Whether any key is needed."""
+        return bool(self._tenants)
+
     def tenant(self, authorization: list[bytes]) -> Tenant | None:
         """Whose key the `Authorization` headers of a request bear; None if it is nobody's.
 
-        Takes as long for a wrong key as for a right one.
+        A bearer's token, or the password of a browser that asked its user. Takes as long for a
+        wrong key as for a right one.
         """
         if not self._tenants:
             return LOCAL
-        if len(authorization) != 1:
+        key = _key(authorization[0]) if len(authorization) == 1 else None
+        if key is None:
             return None
-        scheme, _, key = authorization[0].partition(b" ")
-        if scheme.lower() != b"bearer":
-            return None
-        given, found = self._digest(key.strip()), None
+        given, found = self._digest(key), None
         for digest, tenant in self._tenants:
             if hmac.compare_digest(digest, given):
                 found = tenant
@@ -49,3 +54,17 @@ class Keys:
 
     def _tenant(self, name: str) -> Tenant:
         return Tenant(name, hmac.digest(self._secret, b"tenant:" + name.encode(), hashlib.sha256))
+
+
+def _key(authorization: bytes) -> bytes | None:
+    scheme, _, rest = authorization.partition(b" ")
+    match scheme.lower():
+        case b"bearer":
+            return rest.strip()
+        case b"basic":
+            try:
+                return b64decode(rest.strip(), validate=True).partition(b":")[2]
+            except ValueError:
+                return None
+        case _:
+            return None

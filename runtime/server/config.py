@@ -91,6 +91,6 @@ class ServerConfig:
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches that address."""
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

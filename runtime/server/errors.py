@@ -76,6 +76,7 @@ class Refused(RametError):
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     409: "conflict_error",
     422: "run_error",
@@ -90,7 +91,7 @@ def respond(error: Refused) -> Response:
     """The answer to a request that is refused."""
     headers = {} if error.retry is None else {"Retry-After": str(max(1, round(error.retry)))}
     if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = 'Bearer, Basic realm="ramet", charset="UTF-8"'
     # In ASCII: a message may quote half a character.
     body = json.dumps({"error": error.body}, separators=(",", ":"))
     return Response(body, error.status, headers, "application/json")

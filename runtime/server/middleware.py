@@ -3,6 +3,7 @@ the key, the size of the body. Plain ASGI, so that a client who leaves is notice
 """
 
 import logging
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ramet.runtime.server.auth import Keys
+from ramet.runtime.server.config import is_loopback
 from ramet.runtime.server.errors import Refused, refused, respond
 
 log = logging.getLogger("ramet.server")
@@ -52,7 +54,11 @@ class Boundary:
 
 @dataclass(frozen=True, slots=True)
 class KeyCheck:
-    """Lets in whoever has a key, and notes the tenant. Everything but `OPEN` needs one."""
+    """Lets in whoever has a key, and notes the tenant. Everything but `OPEN` needs one.
+
+    Without keys it lets in who calls this machine by a name of its own: a browser that was led here
+    by another site's name (DNS rebinding) sends that.
+    """
 
     app: ASGIApp
     keys: Keys
@@ -63,15 +69,23 @@ class KeyCheck:
         if scope["type"] != "http":  # there is no websocket here
             return await send({"type": "websocket.close", "code": 1008})
         if scope["path"] not in OPEN:
-            given = [value for name, value in scope["headers"] if name == b"authorization"]
-            tenant = self.keys.tenant(given)
-            if tenant is None:
-                message = "a key is needed: send `Authorization: Bearer KEY`"
-                return await respond(Refused(401, message, code="invalid_api_key"))(
-                    scope, receive, send
-                )
-            scope.setdefault("state", {})["tenant"] = tenant
+            refusal = self._admit(scope)
+            if refusal is not None:
+                return await respond(refusal)(scope, receive, send)
         await self.app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> Refused | None:
+        tenant = self.keys.tenant(_headers(scope, b"authorization"))
+        if tenant is None:
+            message = "a key is needed: send `Authorization: Bearer KEY`"
+            return Refused(401, message, code="invalid_api_key")
+        if not self.keys.there:
+            hosts = [host.decode("latin-1") for host in _headers(scope, b"host")]
+            if len(hosts) > 1 or not all(is_loopback(_name(host)) for host in hosts):
+                message = "without keys, this server answers to localhost and 127.0.0.1 only"
+                return Refused(403, message, code="wrong_host")
+        scope.setdefault("state", {})["tenant"] = tenant
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,15 @@ class BodyLimit:
         return Refused(
             413, f"the body is larger than {self.most:,} bytes", code="body_too_large", param="body"
         )
+
+
+def _headers(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for each, value in scope["headers"] if each == name]
+
+
+def _name(host: str) -> str:
+    """Without its port, and an address without its brackets."""
+    return host.rpartition(":")[0].strip("[]") if re.search(r":\d+$", host) else host.strip("[]")
 
 
 def _place(error: BaseException) -> str:

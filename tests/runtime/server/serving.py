@@ -60,7 +60,7 @@ async def serving(
         async with (
             app.router.lifespan_context(app),
             httpx2.AsyncClient(
-                transport=transport, base_url="http://test", headers=headers
+                transport=transport, base_url="http://localhost", headers=headers
             ) as client,
         ):
             each = Served(app, client, served, model)

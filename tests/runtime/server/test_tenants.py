@@ -35,9 +35,36 @@ def test_every_route_but_two_needs_a_key(byte_tokenizer: Tokenizer) -> None:
                 else:
                     assert answer.status_code == 401, (method, path)
                     assert method == "HEAD" or answer.json()["error"]["code"] == "invalid_api_key"
-                    assert answer.headers["www-authenticate"] == "Bearer"
+                    assert answer.headers["www-authenticate"].startswith("Bearer, Basic ")
 
     serve(byte_tokenizer, body, keys=KEYS)
+
+
+def test_a_browser_gives_a_key_as_its_password(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        for user, key, status in (("", "a-key", 200), ("me", "a-key", 200), ("a-key", "x", 401)):
+            answer = await served.client.get("/", auth=(user, key))
+            assert answer.status_code == status
+        for broken in ("Basic", "Basic ä", "Basic YS1rZXk"):
+            headers = {"Authorization": broken.encode()}
+            assert (await served.client.get("/", headers=headers)).status_code == 401
+
+    serve(byte_tokenizer, body, keys=KEYS)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("LocalHost:8000", 200), ("127.0.0.1:1", 200), ("[::1]:80", 200),
+     ("evil.example", 403), ("127.0.0.1.evil.example", 403), ("10.0.0.1:8000", 403), ("", 403)],
+)  # fmt: skip
+def test_without_keys_nobody_comes_by_another_name(
+    byte_tokenizer: Tokenizer, host: str, status: int
+) -> None:
+    async def body(served: Served) -> None:
+        answer = await served.client.get("/v1/cache", headers={"Host": host})
+        assert answer.status_code == status
+
+    serve(byte_tokenizer, body)
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
