@@ -6,6 +6,7 @@ A client's mistake is 4xx and says what to change; no answer has a traceback, a 
 import json
 import re
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from fastapi import Request
@@ -89,12 +90,14 @@ _TYPES = {
 
 def respond(error: Refused) -> Response:
     """The answer to a request that is refused."""
-    headers = {} if error.retry is None else {"Retry-After": str(max(1, round(error.retry)))}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer, Basic realm="ramet", charset="UTF-8"'
+    headers = {} if error.retry is None else {"Retry-After": str(max(1, ceil(error.retry)))}
     # In ASCII: a message may quote half a character.
     body = json.dumps({"error": error.body}, separators=(",", ":"))
-    return Response(body, error.status, headers, "application/json")
+    answer = Response(body, error.status, headers, "application/json")
+    if error.status == 401:  # a line each, Basic first: browsers read one scheme of a line
+        answer.headers.append("WWW-Authenticate", 'Basic realm="ramet", charset="UTF-8"')
+        answer.headers.append("WWW-Authenticate", 'Bearer realm="ramet"')
+    return answer
 
 
 INTERNAL = "the server failed; the request was not at fault"

@@ -1,5 +1,6 @@
 """What every request passes through, outermost first: an id, a boundary for what nobody expected,
-the key, the size of the body. Plain ASGI, so that a client who leaves is noticed at once.
+the key and where the request comes from, the size of the body. Plain ASGI, so that a client who
+leaves is noticed at once.
 """
 
 import logging
@@ -38,8 +39,8 @@ class Boundary:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                headers = [*message.get("headers", ()), (b"x-request-id", id.encode())]
-                message = {**message, "headers": headers}
+                ours = [(b"x-request-id", id.encode()), (b"x-content-type-options", b"nosniff")]
+                message = {**message, "headers": [*message.get("headers", ()), *ours]}
             await send(message)
 
         try:
@@ -57,7 +58,8 @@ class KeyCheck:
     """Lets in whoever has a key, and notes the tenant. Everything but `OPEN` needs one.
 
     Without keys it lets in who calls this machine by a name of its own: a browser that was led here
-    by another site's name (DNS rebinding) sends that.
+    by another site's name (DNS rebinding) sends that. A browser gives the key it was told, and
+    reaches this machine, for every site: what another site makes it send changes nothing.
     """
 
     app: ASGIApp
@@ -75,6 +77,9 @@ class KeyCheck:
         await self.app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Refused | None:
+        if scope["method"] not in ("GET", "HEAD") and _of_another_site(scope):
+            message = "a page of another site sent this; only pages of this server may"
+            return Refused(403, message, code="cross_site")
         tenant = self.keys.tenant(_headers(scope, b"authorization"))
         if tenant is None:
             message = "a key is needed: send `Authorization: Bearer KEY`"
@@ -125,6 +130,15 @@ class BodyLimit:
         return Refused(
             413, f"the body is larger than {self.most:,} bytes", code="body_too_large", param="body"
         )
+
+
+def _of_another_site(scope: Scope) -> bool:
+    """By what a browser says, and no page can change: `Sec-Fetch-Site`, or else `Origin`."""
+    if sites := _headers(scope, b"sec-fetch-site"):
+        return any(site not in (b"same-origin", b"none") for site in sites)
+    here = [host.lower() for host in _headers(scope, b"host")]
+    origins = _headers(scope, b"origin")
+    return any([origin.partition(b"://")[2].lower()] != here for origin in origins)
 
 
 def _headers(scope: Scope, name: bytes) -> list[bytes]:

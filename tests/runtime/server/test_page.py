@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import HttpCredentials, Page, async_playwright, expect
 
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, listening, serve
@@ -33,8 +33,10 @@ in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chrom
 Visit = Callable[[Page, Served], Awaitable[None]]
 
 
-def visit(tokenizer: Tokenizer, body: Visit) -> None:
+def visit(tokenizer: Tokenizer, body: Visit, key: str | None = None) -> None:
     """Open the page of a server on the toy model; nothing may be left in the console."""
+    keys = {} if key is None else {key: "me"}
+    password = None if key is None else HttpCredentials(username="me", password=key)
 
     async def main() -> None:
         complaints: list[str] = []
@@ -43,9 +45,12 @@ def visit(tokenizer: Tokenizer, body: Visit) -> None:
             if "status of 400" not in text:  # a mistake of a program, which the page shows
                 complaints.append(text)
 
-        async with listening(tokenizer) as (served, _), async_playwright() as playwright:
+        async with (
+            listening(tokenizer, key=key, keys=keys) as (served, _),
+            async_playwright() as playwright,
+        ):
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-            page = await browser.new_page()
+            page = await browser.new_page(http_credentials=password)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda message: note(message.text))
             await page.goto(str(served.client.base_url))
@@ -83,6 +88,16 @@ def test_a_program_fills_in_with_its_branches_and_its_cost(byte_tokenizer: Token
         await expect(page.locator("#spans")).to_have_text("Nothing is cached.")
 
     visit(byte_tokenizer, body)
+
+
+@in_a_browser
+def test_with_keys_the_password_of_the_browser_is_one(byte_tokenizer: Tokenizer) -> None:
+    async def body(page: Page, served: Served) -> None:
+        await ran(page, PROGRAM, '{"start": "One key for all of it"}')
+        await expect(page.get_by_role("status")).to_have_text(re.compile(r"^done in"))
+        await expect(page.locator("#spans")).to_contain_text("One key for")
+
+    visit(byte_tokenizer, body, key="a-key")
 
 
 @in_a_browser

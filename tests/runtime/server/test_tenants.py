@@ -35,7 +35,8 @@ def test_every_route_but_two_needs_a_key(byte_tokenizer: Tokenizer) -> None:
                 else:
                     assert answer.status_code == 401, (method, path)
                     assert method == "HEAD" or answer.json()["error"]["code"] == "invalid_api_key"
-                    assert answer.headers["www-authenticate"].startswith("Bearer, Basic ")
+                    first, second = answer.headers.get_list("www-authenticate")
+                    assert (first.split()[0], second.split()[0]) == ("Basic", "Bearer")
 
     serve(byte_tokenizer, body, keys=KEYS)
 
@@ -65,6 +66,31 @@ def test_without_keys_nobody_comes_by_another_name(
         assert answer.status_code == status
 
     serve(byte_tokenizer, body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200), ({"Sec-Fetch-Site": "none"}, 200),
+     ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Sec-Fetch-Site": "same-site"}, 403),
+     ({"Origin": "http://localhost"}, 200), ({"Origin": "https://LocalHost"}, 200),
+     ({"Origin": "http://evil.example"}, 403), ({"Origin": "http://localhost:3000"}, 403),
+     ({"Origin": "null"}, 403),
+     ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 403)],
+)  # fmt: skip
+@pytest.mark.parametrize("keys", [{}, {"a-key": "alice"}])
+def test_another_site_changes_nothing(
+    byte_tokenizer: Tokenizer, headers: dict[str, str], status: int, keys: dict[str, str]
+) -> None:
+    async def body(served: Served) -> None:
+        auth = ("me", "a-key")
+        answer = await served.client.post("/flush_cache", headers=headers, auth=auth)
+        assert answer.status_code == status, answer.text
+        if status == 403:
+            assert answer.json()["error"]["code"] == "cross_site"
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert (await served.client.get("/", headers=headers, auth=auth)).status_code == 200
+
+    serve(byte_tokenizer, body, keys=keys)
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
