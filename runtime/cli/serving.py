@@ -67,12 +67,23 @@ def run_server(
 
 
 def keys_of(file: str | None, text: str | None) -> dict[str, str]:
-    """Keys with their tenants: each line, or what stands between commas, is `TENANT KEY`."""
-    given = text or ""
+    """Keys with their tenants: each line, or what stands between commas, is `TENANT KEY`.
+
+    Who gives either means to have keys: none in it is a mistake, and no open server.
+    """
     if file is not None:
         if text:
             raise typer.BadParameter("keys are in --keys and in RAMET_KEYS; give one of the two")
-        given = Path(file).read_text()
+        try:
+            given = Path(file).read_text("utf-8")
+        except (OSError, UnicodeError) as error:
+            raise typer.BadParameter(
+                f"{file} cannot be read: {error}", param_hint="--keys"
+            ) from None
+    elif text is not None:
+        given = text
+    else:
+        return {}
     found: dict[str, str] = {}
     for number, line in enumerate(given.replace(",", "\n").split("\n"), 1):
         words = line.split()
@@ -84,6 +95,9 @@ def keys_of(file: str | None, text: str | None) -> dict[str, str]:
         if key in found:
             raise typer.BadParameter(f"line {number} of the keys has a key that stands above")
         found[key] = tenant
+    if not found:
+        where = "RAMET_KEYS" if file is None else file
+        raise typer.BadParameter(f"{where}: there is no key in it")
     return found
 
 

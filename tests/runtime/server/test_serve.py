@@ -208,6 +208,21 @@ def test_keys_are_read(tmp_path: Path) -> None:
             keys_of(None, wrong)
 
 
+def test_who_gives_keys_gets_no_open_server(tmp_path: Path) -> None:
+    assert keys_of(None, None) == {}
+    empty, binary = tmp_path / "empty", tmp_path / "binary"
+    empty.write_text("# later\n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    for text in ("", " ", ",\n"):
+        with pytest.raises(typer.BadParameter, match="RAMET_KEYS: there is no key in it"):
+            keys_of(None, text)
+    with pytest.raises(typer.BadParameter, match="there is no key in it"):
+        keys_of(str(empty), None)
+    for file in (binary, tmp_path, tmp_path / "none"):
+        with pytest.raises(typer.BadParameter, match="cannot be read"):
+            keys_of(str(file), None)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
