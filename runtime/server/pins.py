@@ -5,9 +5,9 @@ are computed. So it takes nothing from anybody who has to have room, and needs n
 """
 
 import asyncio
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 
 from ramet.cache import Expectation
 from ramet.runtime.async_engine import AsyncEngine
@@ -40,26 +40,33 @@ class Pins:
         self._engine = engine
         self._config = config
         self._pins: dict[str, Pin] = {}
-        self._ids = count(1)
 
     async def pin(self, tenant: Tenant, tokens: list[int], seconds: float) -> Pin:
         """Keep this prefix in the tenant's part of the cache.
 
-        Raises `Refused` when that is over the tenant's quota.
+        Raises `Refused` for less than a block, and for what is over the tenant's quota.
         """
-        core = self._engine.engine.core
-        blocks = len(tokens) // core.pool.block_size
+        loop, core = asyncio.get_running_loop(), self._engine.engine.core
+        size = core.pool.block_size
+        blocks = len(tokens) // size
+        if not blocks:
+            message = f"{len(tokens)} tokens are less than a block, which has {size}: none is kept"
+            raise Refused(400, message, code="pin_too_short")
         quota = int(core.pool.num_blocks * self._config.pinned_share)
-        used = sum(pin.blocks for pin in self.of(tenant))
+        if blocks > quota:
+            message = f"{blocks} blocks are over the {quota} that a tenant may pin"
+            raise Refused(400, message, code="pin_quota_exceeded")
+        others = self.of(tenant)
+        used = sum(pin.blocks for pin in others)
         if used + blocks > quota:
             raise Refused(
                 429,
                 f"{blocks} blocks more would be pinned, over the {quota} that a tenant may pin, "
                 f"{used} of which are; unpin others first",
                 code="pin_quota_exceeded",
+                retry=min(pin.until for pin in others) - loop.time(),
             )
-        loop = asyncio.get_running_loop()
-        id, until = f"pin_{next(self._ids)}", loop.time() + seconds
+        id, until = f"pin_{secrets.token_hex(12)}", loop.time() + seconds
         timer = loop.call_at(until, self._drop, id)
         pin = Pin(id, tenant.name, len(tokens), blocks, until, [], timer)
         self._pins[id] = pin  # counts from here on, whoever else asks meanwhile

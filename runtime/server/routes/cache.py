@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ramet.cache import explain, forget, spans
+from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.context import Server, TheServer, TheTenant
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.guard import check_text
@@ -90,14 +91,16 @@ async def explained(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[
     }
 
 
+@router.post("/forget")
+async def forgotten(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[str, int]:
+    """Forget every context that begins so."""
+    return await _forget(server, tenant, await _tokens(server, body))
+
+
 @router.delete("")
-async def forgotten(
-    server: TheServer, tenant: TheTenant, prefix: Annotated[str | None, Query()] = None
-) -> dict[str, int]:
-    """Forget every context that begins with that text; all of them, if none is given."""
-    tokens = [] if prefix is None else (await server.prompts.one(prefix, server.most_bytes)).tokens
-    gone = await server.engine.ask(lambda core: forget(core.pool, tokens, tenant.scope))
-    return {"blocks": gone}
+async def all_forgotten(server: TheServer, tenant: TheTenant) -> dict[str, int]:
+    """Forget every context of the tenant's."""
+    return await _forget(server, tenant, [])
 
 
 @router.post("/pins", status_code=201)
@@ -119,6 +122,11 @@ async def unpinned(id: str, server: TheServer, tenant: TheTenant) -> dict[str, s
     if not server.pins.unpin(tenant, id):
         raise Refused(404, f"there is no pin {id[:100]!r}", code="pin_not_found", param="id")
     return {"id": id}
+
+
+async def _forget(server: Server, tenant: Tenant, tokens: list[int]) -> dict[str, int]:
+    gone = await server.engine.ask(lambda core: forget(core.pool, tokens, tenant.scope))
+    return {"blocks": gone}
 
 
 async def _tokens(server: Server, prefix: Prefix) -> list[int]:

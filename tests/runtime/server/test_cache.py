@@ -1,6 +1,7 @@
 """The window into the cache: what a tenant sees of it, asks it, forgets and keeps there."""
 
 import asyncio
+import re
 from typing import Any
 
 from ramet.runtime.tokenizer import Tokenizer
@@ -62,12 +63,14 @@ def test_forgetting_a_prefix_leaves_the_others(byte_tokenizer: Tokenizer) -> Non
         await completed(served, PROMPT + "First the Nile, of course.")
         await completed(served, "Something else entirely, as long as a block or two.")
         assert len(await spans(served)) == 2
-        asked = {"prefix": PROMPT}
-        gone = (await served.client.delete("/v1/cache", params=asked)).json()["blocks"]
-        assert gone > 0
+        post, asked = served.client.post, {"prompt": PROMPT}
+        assert (await post("/v1/cache/forget", json=asked)).json()["blocks"] > 0
         (left,) = await spans(served)
         assert left["text"].startswith("Something else")
-        assert (await served.client.delete("/v1/cache", params=asked)).json() == {"blocks": 0}
+        assert (await post("/v1/cache/forget", json=asked)).json() == {"blocks": 0}
+        chat = {"messages": [{"role": "user", "content": "Something else"}]}
+        assert (await post("/v1/cache/forget", json=chat)).json() == {"blocks": 0}
+        assert (await post("/v1/cache/forget", json={})).status_code == 400
         assert (await served.client.delete("/v1/cache")).json()["blocks"] == left["blocks"]
         assert await spans(served) == []
 
@@ -125,9 +128,16 @@ def test_a_pin_ends_by_itself_and_has_a_quota(byte_tokenizer: Tokenizer) -> None
         assert (await post("/v1/cache/pins", json=asked)).status_code == 201
         await asyncio.sleep(0.1)
         assert (await served.client.get("/v1/cache/pins")).json() == {"pins": []}
-        long = {"prompt": "x" * 3000, "seconds": 60}
-        refused = await post("/v1/cache/pins", json=long)
-        assert refused.status_code == 429
-        assert refused.json()["error"]["code"] == "pin_quota_exceeded"
+        for prompt, code in (("x" * 3000, "pin_quota_exceeded"), ("x" * 15, "pin_too_short")):
+            refused = await post("/v1/cache/pins", json={"prompt": prompt, "seconds": 60})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, code)
+        ids = set()
+        for seconds in (60, 20):
+            pin = await post("/v1/cache/pins", json={"prompt": "x" * 500, "seconds": seconds})
+            ids.add(pin.json()["id"])
+        assert len(ids) == 2
+        assert all(re.fullmatch("pin_[0-9a-f]{24}", id) for id in ids), "no count of others' pins"
+        refused = await post("/v1/cache/pins", json={"prompt": "x" * 500, "seconds": 60})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "20")
 
     serve(byte_tokenizer, body)

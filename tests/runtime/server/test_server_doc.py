@@ -51,7 +51,7 @@ def test_the_curl_lines(tmp_path: Path) -> None:
                 timeout=60,
             )
             assert out.returncode == 0, out.stderr
-            if found := re.match(r'{"id":"(prog_\w+)"', out.stdout):
+            if found := re.match(r'{"id":"((?:prog|pin)_\w+)"', out.stdout):
                 id = found[1]
             wanted = told(block, blocks)
             assert wanted is not None, block.line
