@@ -2,9 +2,11 @@
 and told when the engine stalls.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from ramet.limits import Limits
@@ -79,17 +81,44 @@ class Runs:
                     return item
         raise AssertionError("a run ends with its result")
 
+    def check(self, ask: Ask) -> None:
+        """Raise `Refused` for an ask over a limit; before anything is made for its samples."""
+        hold("n" if ask.best is None else "best_of", ask.samples, self._config.n)
+        check_params(self._config, ask.params)
+        check_type(self._config, ask.type)
+        texts = max(ask.samples, ask.params.beams)
+        if texts * ask.params.max_tokens > self._config.program.tokens:
+            raise Refused(
+                400,
+                f"max_tokens: {texts:,} times {ask.params.max_tokens:,} tokens are more than the "
+                f"{self._config.program.tokens:,} that a run may generate here",
+                code="limit_exceeded",
+                param="max_tokens",
+                limit="tokens",
+                most=self._config.program.tokens,
+            )
+
     async def texts(
         self, tenant: Tenant, ask: Ask, *, reserved: bool = False
     ) -> AsyncGenerator[Item, None]:
-        """The items of an ask, in the tenant's scope; otherwise as `follow`."""
-        check_params(self._config, ask.params)
-        check_type(self._config, ask.type)
-        hold("n" if ask.best is None else "best_of", ask.samples, self._config.n)
+        """The items of an ask, in the tenant's scope; otherwise as `follow`.
+
+        Raises `LimitError` once it takes longer than a run may; its wait for a turn does not count.
+        """
+        self.check(ask)
         async with self.turns.turn(tenant, reserved=reserved):
+            ends = asyncio.get_running_loop().time() + self._config.program.seconds
             items = self._generator.items(replace(ask, scope=tenant.scope))
             async with aclosing(items):
-                async for each in items:
+                while True:
+                    try:
+                        async with asyncio.timeout_at(ends):
+                            each = await anext(items)
+                    except StopAsyncIteration:
+                        return
+                    except TimeoutError:
+                        self._config.program.hold("seconds", inf)
+                        raise
                     yield each
 
     def end_all(self, error: Refused) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ramet.arguments import check_names, type_name
 from ramet.codec import from_json
 from ramet.compile import Compiled, compiled
-from ramet.errors import GraphError, LanguageError, near_miss
+from ramet.errors import GraphError, LanguageError, near_miss, shown
 from ramet.graph import Graph
 from ramet.limits import Limits
 from ramet.passes import common_prefix, fill
@@ -40,7 +40,7 @@ def load(sent: Sent, limits: Limits) -> AnyProgram:
     programs = library(sent.source or "", file=FILE, limits=limits)
     name = [*programs][-1] if sent.program is None else sent.program
     if name not in programs:
-        raise LanguageError(f"the source has no program {name!r}{near_miss(name, programs)}")
+        raise LanguageError(f"the source has no program {shown(name)}{near_miss(name, programs)}")
     return programs[name]
 
 
@@ -117,17 +117,18 @@ def _compiled(program: AnyProgram, arguments: Mapping[str, Any], limits: Limits)
 
 
 def lowered(limits: Limits, given: Mapping[str, float]) -> Limits:
-    """The limits with those lowered that a client names; `Refused` for one that would rise."""
+    """The limits with those lowered that a client names; `Refused` for one that would rise, and for
+    those of a source, which was read before."""
+    known = {name: most for name, most in asdict(limits).items() if name not in _OF_SOURCE}
     for name, value in given.items():
-        most = getattr(limits, name, None)
-        if most is None:
-            known = [each for each in asdict(limits) if each not in _OF_SOURCE]
+        if name not in known:
             raise Refused(
                 400,
-                f"there is no limit {name!r}{near_miss(name, known)}",
+                f"there is no limit {shown(name)}{near_miss(name, known)}",
                 code="invalid_value",
-                param=f"limits.{name}",
+                param="limits",
             )
+        most = known[name]
         if not 0 <= value <= most:
             raise Refused(
                 400,

@@ -62,7 +62,7 @@ async def answered(
     first = await while_connected(request, anext(items))
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     chunks = _chunks(first, items, pieces, answer, choices, usage)
-    return EventStream(chunks, stall_s=server.config.stall_s)
+    return EventStream(chunks, stall_s=server.config.stall_s, on_close=items.aclose)
 
 
 async def _all(items: Items, pieces: Pieces) -> list[Piece]:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ramet.runtime.server.context import Server, TheServer, TheTenant
 from ramet.runtime.server.errors import Refused
-from ramet.runtime.server.guard import check_text
+from ramet.runtime.server.guard import check_text, hold
 from ramet.runtime.server.openai.answering import answered, check_number, items_of
 from ramet.runtime.server.openai.answers import ChatAnswer, CompletionAnswer
 from ramet.runtime.server.openai.pieces import Pieces
@@ -28,12 +28,15 @@ async def completions(
     since = time.perf_counter()
     check_model(server, body.model)
     check_number(server, body.prompts)
+    n = body.n or 1
+    hold("n", n, server.config.n)
     special = body.parse_special is not False
     prompts = [
         await server.prompts.one(each, server.most_bytes, special=special) for each in body.prompts
     ]
     asks = [completion_ask(body, prompt.tokens) for prompt in prompts]
-    n = body.n or 1
+    for ask in asks:
+        server.runs.check(ask)
     pieces = Pieces(server.prompts.tokenizer, asks, n, echo=prompts if body.echo else None)
     items = items_of(server, tenant, asks, since)
     answer = CompletionAnswer(server.config.model)
@@ -50,7 +53,9 @@ async def chat_completions(
     check_text([message.text for message in body.messages], server.most_bytes)
     continues = body.continue_final_message is True
     tokens = await server.prompts.of_chat(body.messages, continues=continues)
-    ask = chat_ask(body, tokens, server.room(len(tokens)))
+    room = min(server.room(len(tokens)), server.config.program.tokens // (body.n or 1))
+    ask = chat_ask(body, tokens, room)
+    server.runs.check(ask)
     pieces = Pieces(server.prompts.tokenizer, [ask], ask.samples, chat=True)
     items = items_of(server, tenant, [ask], since)
     answer = ChatAnswer(server.config.model)

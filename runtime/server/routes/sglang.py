@@ -33,6 +33,8 @@ async def generate(
         ask_of(body, sampling, prompt.tokens, tokenizer)
         for sampling, prompt in zip(body.samplings, prompts, strict=True)
     ]
+    for ask in asks:
+        server.runs.check(ask)
     if body.stream and any(ask.samples > 1 for ask in asks):
         raise Refused(400, "a stream has one sample of each prompt: n is over 1", param="n")
     items = items_of(server, tenant, asks, since)
@@ -41,7 +43,9 @@ async def generate(
         await while_connected(request, _take_all(items, answers))
         return JSONResponse(answers.all())
     first = await while_connected(request, anext(items))
-    return EventStream(_events(first, items, answers), stall_s=server.config.stall_s)
+    return EventStream(
+        _events(first, items, answers), stall_s=server.config.stall_s, on_close=items.aclose
+    )
 
 
 async def _take_all(items: Items, answers: Answers) -> None:

@@ -1,0 +1,122 @@
+"""Numbers and names that no server holds: refused before anything is made for them."""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from ramet.limits import Limits
+from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.server.serving import Served, serve
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+SOURCE = 'program p():\n    "x"\n    gen a(max_tokens=2)\n'
+
+
+def asks(n: int, tokens: int) -> list[tuple[str, dict[str, Any]]]:
+    own = {"model": "default", "n": n, "max_tokens": tokens}
+    sampling = {"n": n, "max_new_tokens": tokens}
+    return [
+        ("/v1/completions", {**own, "prompt": "a"}),
+        ("/v1/chat/completions", {**own, "messages": HELLO}),
+        ("/generate", {"text": "a", "sampling_params": sampling}),
+    ]
+
+
+async def refusal(served: Served, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async with asyncio.timeout(5):
+        answer = await served.client.post(path, json=body)
+    assert answer.status_code == 400, answer.text
+    assert served.model.forwards == 0
+    return answer.json()["error"]
+
+
+def test_no_number_of_samples_is_too_much_for_the_server(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        for path, ask in [*asks(2**63, 4), asks(2**63, 0)[0]]:
+            error = await refusal(served, path, ask)
+            assert (error["param"], error["most"]) == ("n", 16), path
+
+    serve(byte_tokenizer, body)
+
+
+def test_samples_and_beams_share_the_tokens_of_a_run(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        beams = ("/v1/completions", {"model": "default", "prompt": "a", "beams": 2})
+        for path, ask in [*asks(2, 11), (beams[0], {**beams[1], "max_tokens": 11})]:
+            error = await refusal(served, path, ask)
+            told = (error["code"], error["param"], error["limit"], error["most"])
+            assert told == ("limit_exceeded", "max_tokens", "tokens", 20), path
+        chat = {"model": "default", "n": 2, "messages": HELLO}
+        for path, ask in [*asks(2, 10), ("/v1/chat/completions", chat)]:
+            assert (await served.client.post(path, json=ask)).status_code == 200, path
+
+    serve(byte_tokenizer, body, program=Limits(tokens=20))
+
+
+def test_a_generation_takes_no_longer_than_a_run(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        for path, ask in asks(1, 4000):
+            for stream in (False, True):
+                where = ask.get("sampling_params", ask)
+                where["ignore_eos"] = True
+                async with asyncio.timeout(5):
+                    answer = await served.client.post(path, json={**ask, "stream": stream})
+                assert answer.status_code == (200 if stream else 400)
+                assert '"limit":"seconds"' in answer.text, path
+                assert await served.all_back()
+
+    serve(byte_tokenizer, body, program=Limits(seconds=0.1))
+
+
+@pytest.mark.parametrize(
+    "name", ["hold", "__class__", "__init__", "source_bytes", "nesting", "tokens\n" * 9_000]
+)
+def test_only_a_limit_of_a_run_is_one(byte_tokenizer: Tokenizer, name: str) -> None:
+    async def body(served: Served) -> None:
+        error = await refusal(served, "/v1/programs", {"source": SOURCE, "limits": {name: 1}})
+        assert (error["code"], error["param"]) == ("invalid_value", "limits")
+        assert "there is no limit" in error["message"]
+        assert len(error["message"]) < 200
+
+    serve(byte_tokenizer, body)
+
+
+def test_a_program_that_is_not_there_is_told_in_short(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        sent = {"source": SOURCE, "program": "q" * 100_000}
+        assert len((await refusal(served, "/v1/programs", sent))["message"]) < 200
+
+    serve(byte_tokenizer, body)
+
+
+def test_a_stream_that_cannot_begin_leaves_no_reservation(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        kept: list[Any] = []  # or else the garbage collector closes what nobody does
+        sys.set_asyncgen_hooks(firstiter=kept.append)
+        for path, ask in asks(1, 4000):
+            body = json.dumps({**ask, "stream": True}).encode()
+            come = [{"type": "http.request", "body": body, "more_body": False}]
+
+            async def receive(come: Any = come) -> Any:
+                return come.pop() if come else await asyncio.Event().wait()
+
+            async def send(message: Any) -> None:
+                raise OSError("the client is gone")
+
+            scope = {
+                "type": "http",
+                "http_version": "1.1",
+                "method": "POST",
+                "path": path,
+                "raw_path": path.encode(),
+                "query_string": b"",
+                "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+            }
+            await served.app(scope, receive, send)  # pyright: ignore[reportArgumentType]
+            turns = served.app.state.server.runs.turns
+            assert (turns.running, turns._of.total()) == (0, 0), path
+
+    serve(byte_tokenizer, body)
