@@ -129,16 +129,18 @@ class PrefixIndex:
         """How many of `tokens` some child of `parent` begins with, and the child; 0 and None if no
         child shares a token. Among equals a sealed child, then the one exposed first."""
         run, best = 0, None
-        for block in (*self._neighbours(parent, tokens), *self.open.get(parent, {}).values()):
+        for block in (*self.neighbours(parent, tokens), *self.open.get(parent, {}).values()):
             shared = common(block.tokens, tokens)
             if shared > run:
                 run, best = shared, block
         return run, best
 
-    def _neighbours(self, parent: Identity, tokens: list[int]) -> list[Block]:
+    def neighbours(self, parent: Identity, tokens: list[int], most: int = 1) -> list[Block]:
+        """Sealed children that stand beside the place of `tokens`, at most so many on either side.
+        Those that share the most with it are among them: they stand in a row around it."""
         siblings = self.sealed.get(parent, [])
         place = bisect_left(siblings, (tokens,))
-        return [block for _, block in siblings[max(place - 1, 0) : place + 1]]
+        return [block for _, block in siblings[max(place - most, 0) : place + most]]
 
     def announce(self, route: Route, number: int) -> None:
         """Someone on `route` will compute its full block `number`."""

@@ -7,6 +7,7 @@ table and no clock.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ramet.cache.block import Block, Identity, common
 from ramet.cache.pool import BlockPool
@@ -18,7 +19,8 @@ class Span:
 
     above: int | None  # its place in the list of spans; None at the start of a scope
     start: int  # tokens before it
-    tokens: list[int]
+    tokens: int
+    head: list[int]  # the first of its tokens
     blocks: int
     held: int  # of its blocks, those that sequences hold now; the others could be evicted
     found: int  # tokens that sequences found here, and had not to compute
@@ -30,7 +32,7 @@ class Spans:
     """What is published in one scope, a parent before its children."""
 
     spans: list[Span]
-    left_out: int  # spans that were too many
+    left_out: int  # ways on from these, or from the start, that were too many to follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +54,39 @@ class Explanation:
     nearest: list[Nearest]  # the closest first; none where nothing is cached behind this place
 
 
-def spans(pool: BlockPool, scope: bytes = b"", most: int = 1000) -> Spans:
-    """The tree of a scope's published blocks, the ones near the start first, `most` of them."""
+def spans(
+    pool: BlockPool, scope: bytes = b"", most: int = 1000, head: int = 128, blocks: int = 16_384
+) -> Spans:
+    """The tree of a scope's published blocks, the ones near the start first: `most` spans, with the
+    first `head` tokens of each, and no more than so many blocks in all, since steps wait meanwhile.
+    """
     found: list[Span] = []
     queue: deque[tuple[int | None, int, Block]] = deque()
-    queue.extend((None, 0, block) for block in _children(pool, scope))
-    while queue and len(found) < most:
+    left_out = 0
+
+    def follow(above: int | None, start: int, place: Identity) -> None:
+        nonlocal left_out
+        children = pool.index.sealed.get(place, [])
+        room = most - len(found) - len(queue)
+        queue.extend((above, start, child) for _, child in children[:room])
+        left_out += max(0, len(children) - room)
+
+    follow(None, 0, scope)
+    while queue and blocks > 0:
         above, start, first = queue.popleft()
-        run = list(_run(pool, first))
-        held = sum(block.owners > 0 for block in run)
-        tokens = [token for block in run for token in block.tokens]
-        span = Span(above, start, tokens, len(run), held, first.found * len(run), first.maker)
-        below = start + len(tokens)
-        queue.extend((len(found), below, child) for child in _children(pool, run[-1].serial))
-        found.append(span)
-    return Spans(found, len(queue))
+        count, held, tokens, last = 0, 0, list[int](), first
+        for last in islice(_run(pool, first), blocks):
+            count += 1
+            held += last.owners > 0
+            if len(tokens) < head:
+                tokens += last.tokens[: head - len(tokens)]
+        blocks -= count
+        size = count * pool.block_size
+        found.append(
+            Span(above, start, size, tokens, count, held, first.found * count, first.maker)
+        )
+        follow(len(found) - 1, start + size, last.serial)
+    return Spans(found, left_out + len(queue))
 
 
 def explain(
@@ -86,7 +106,9 @@ def explain(
             break
         place, found = block.serial, found + size
     wanted = list(tokens[found : found + size])
-    beside = [(common(block.tokens, wanted), block) for block in _beside(pool, place)]
+    still_open = pool.index.open.get(place, {}).values()
+    near = [*pool.index.neighbours(place, wanted, most), *still_open]
+    beside = [(common(block.tokens, wanted), block) for block in near]
     run = max((agreed for agreed, _ in beside), default=0)
     nearest = [
         Nearest(block.tokens[run:], block.maker, block.serial > 0)
@@ -120,7 +142,7 @@ def forget(pool: BlockPool, tokens: Sequence[int] = (), scope: bytes = b"") -> i
         pool.hide(block)
     gone = len(doomed)
     if gone or not rest:
-        while path and not _beside(pool, path[-1].serial):
+        while path and not _goes_on(pool, path[-1].serial):
             pool.hide(path.pop())
             gone += 1
     return gone
@@ -130,15 +152,15 @@ def _children(pool: BlockPool, place: Identity) -> list[Block]:
     return [block for _, block in pool.index.sealed.get(place, ())]
 
 
-def _beside(pool: BlockPool, place: Identity) -> list[Block]:
-    return [*_children(pool, place), *pool.index.open.get(place, {}).values()]
+def _goes_on(pool: BlockPool, place: Identity) -> bool:
+    return place in pool.index.sealed or place in pool.index.open
 
 
 def _run(pool: BlockPool, block: Block) -> Iterator[Block]:
     """The block and what follows it alone and is like it."""
     yield block
-    while len(children := _children(pool, block.serial)) == 1:
-        (child,) = children
+    while len(children := pool.index.sealed.get(block.serial, ())) == 1:
+        ((_, child),) = children
         if (child.maker, child.found) != (block.maker, block.found):
             break
         block = child

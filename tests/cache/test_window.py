@@ -5,6 +5,7 @@ import random
 import pytest
 
 from ramet.cache import BlockPool, BlockTable, Nearest, explain, forget, spans
+from ramet.cache.block import common
 
 
 @pytest.fixture
@@ -28,13 +29,14 @@ def test_spans_are_the_tree_with_what_was_made_found_and_held(pool: BlockPool) -
     found = spans(pool)
     assert found.left_out == 0
     root, *below = found.spans
-    assert (root.above, root.start, root.tokens, root.blocks) == (None, 0, [1] * 8, 2)
+    assert (root.above, root.start, root.tokens, root.blocks) == (None, 0, 8, 2)
+    assert root.head == [1] * 8
     assert (root.held, root.found, root.maker) == (2, 8, "first")
     assert [(span.above, span.start, span.maker) for span in below] == [
         (0, 8, "first"),
         (0, 8, "second"),
     ]
-    assert [(span.tokens, span.held, span.found) for span in below] == [
+    assert [(span.head, span.held, span.found) for span in below] == [
         ([2] * 8, 2, 0),
         ([3] * 4, 0, 0),
     ]
@@ -49,6 +51,51 @@ def test_only_so_many_spans_are_shown_those_near_the_start_first(pool: BlockPool
     found = spans(pool, most=2)
     assert [span.start for span in found.spans] == [0, 4]
     assert found.left_out == 2
+
+
+def test_a_long_span_is_a_count_with_a_head(pool: BlockPool) -> None:
+    cached(pool, [*range(60)]).release()
+    (span,) = spans(pool, head=6).spans
+    assert (span.tokens, span.head, span.blocks) == (60, [0, 1, 2, 3, 4, 5], 15)
+
+
+def test_only_so_many_blocks_are_visited_and_the_rest_is_counted(pool: BlockPool) -> None:
+    cached(pool, [1] * 20).release()
+    cached(pool, [2] * 8).release()
+    assert spans(pool, blocks=7).left_out == 0
+    assert [(s.head, s.blocks) for s in spans(pool, blocks=6).spans] == [
+        ([1] * 20, 5),
+        ([2] * 4, 1),
+    ]
+    assert spans(pool, blocks=6).left_out == 1
+    cut = spans(pool, blocks=3)
+    assert [span.blocks for span in cut.spans] == [3]
+    assert cut.left_out == 2
+
+
+def test_explain_finds_the_nearest_of_very_many_without_comparing_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, draw = BlockPool(400, 4), random.Random(7)
+    texts = [[draw.randrange(4) for _ in range(4)] for _ in range(200)]
+    for text in texts:
+        cached(pool, text).release()
+    compared = 0
+
+    def counting(one: list[int], two: list[int]) -> int:
+        nonlocal compared
+        compared += 1
+        return common(one, two)
+
+    monkeypatch.setattr("ramet.cache.window.common", counting)
+    for text in ([0, 1, 2, 9], [3, 3, 9, 9], [9, 9, 9, 9], [2]):
+        said = explain(pool, text)
+        run = max(common(text, other) for other in texts)
+        ways = {tuple(other[run:]) for other in texts if common(text, other) == run}
+        assert said.found == run
+        assert {tuple(each.tokens) for each in said.nearest} <= ways
+        assert len(said.nearest) == min(5, len(ways))
+    assert compared <= 4 * 10
 
 
 def test_explain_says_where_a_prompt_leaves_what_is_cached(pool: BlockPool) -> None:

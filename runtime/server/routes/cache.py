@@ -45,24 +45,28 @@ async def window(
     text: Annotated[int, Query(ge=0, le=10_000)] = 120,
 ) -> dict[str, Any]:
     """The tree of what is cached: `most` spans, with so many characters of each one's text."""
-    tokenizer = server.prompts.tokenizer
-    found = await server.engine.ask(lambda core: spans(core.pool, tenant.scope, most))
-    return {
-        "block_size": server.engine.engine.core.pool.block_size,
-        "spans": [
+    decode = server.prompts.tokenizer.decode
+    found = await server.engine.ask(lambda core: spans(core.pool, tenant.scope, most, text))
+
+    def shown() -> list[dict[str, Any]]:
+        return [
             {
                 "id": id,
                 "above": span.above,
                 "start": span.start,
-                "tokens": len(span.tokens),
-                "text": tokenizer.decode(span.tokens[:text], start=span.start == 0)[:text],
+                "tokens": span.tokens,
+                "text": decode(span.head, start=span.start == 0)[:text],
                 "blocks": span.blocks,
                 "held": span.held,
                 "found": span.found,
                 "maker": span.maker,
             }
             for id, span in enumerate(found.spans)
-        ],
+        ]
+
+    return {
+        "block_size": server.engine.engine.core.pool.block_size,
+        "spans": await asyncio.to_thread(shown),
         "left_out": found.left_out,
     }
 
@@ -73,10 +77,14 @@ async def explained(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[
     tokens = await _tokens(server, body)
     said = await server.engine.ask(lambda core: explain(core.pool, tokens, tenant.scope))
     decode = server.prompts.tokenizer.decode
+
+    def before() -> str:
+        return decode(tokens[: said.found], start=True)[-200:]
+
     return {
         "tokens": len(tokens),
         "found": said.found,
-        "text_found": decode(tokens[: said.found], start=True)[-200:],
+        "text_found": await asyncio.to_thread(before),
         "wanted": {"tokens": said.wanted, "text": decode(said.wanted)},
         "evicted": said.evicted,
         "nearest": [
