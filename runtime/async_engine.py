@@ -108,6 +108,7 @@ class AsyncEngine:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: dict[Run, _Job] = {}
         self._waited: WeakSet[_Job] = WeakSet()
+        self._asked: set[Callable[[Exception], None]] = set()
         self._guests: WeakSet[Guest] = WeakSet()
         self._stop = False
         self._token: Token[default.Runner] | None = None
@@ -211,27 +212,43 @@ class AsyncEngine:
             if not answer.done():
                 set(value)
 
+        def tell(set: Callable[[Any], None], value: Any) -> None:
+            with suppress(RuntimeError):  # a loop that is gone has nobody to tell
+                loop.call_soon_threadsafe(settle, set, value)
+
+        def fail(error: Exception) -> None:
+            tell(answer.set_exception, error)
+
         def ask() -> None:
+            if answer.done():
+                return  # nobody waits any more
             try:
                 found = question()
             except Exception as error:
-                loop.call_soon_threadsafe(settle, answer.set_exception, error)
+                fail(error)
             else:
-                loop.call_soon_threadsafe(settle, answer.set_result, found)
+                tell(answer.set_result, found)
 
         with self._gate:
             if self._stop:
                 raise EngineClosed("the engine is closed")
+            self._asked.add(fail)
             self._call(ask)
-        return await answer
+        try:
+            return await answer
+        finally:
+            with self._gate:
+                self._asked.discard(fail)
 
     def give_up(self, error: Exception) -> None:
-        """Whoever waits for a run gets that error, at once, also while a step does not end; the
-        runs are cancelled."""
+        """Whoever waits for a run, or for an answer, gets that error, at once, also while a step
+        does not end; the runs are cancelled, and the questions not put."""
         with self._gate:
-            waited = list(self._waited)
+            waited, asked = list(self._waited), list(self._asked)
         for job in waited:
             job.send(error)
+        for fail in asked:
+            fail(error)
 
     @property
     def alive(self) -> bool:
@@ -286,9 +303,8 @@ class AsyncEngine:
         self._submit(job, events=False)
         try:
             outcome = await job.events.get()
-        except asyncio.CancelledError:
-            self._call(lambda: self._cancel(job))
-            raise
+        finally:
+            self._call(lambda: self._cancel(job))  # one that is over stays as it is
         assert isinstance(outcome, Finished | Exception), "no events were asked for"
         return outcome
 

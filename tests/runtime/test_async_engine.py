@@ -7,7 +7,7 @@ import pytest
 
 import ramet
 from ramet.runtime import AsyncEngine, Engine, EngineConfig, Finished, TextDelta
-from ramet.runtime.errors import EngineClosed, StepError
+from ramet.runtime.errors import EngineClosed, EngineError, StepError
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.conftest import ToyModel, toy_text
 
@@ -95,6 +95,21 @@ def test_cancelling_gives_everything_back_and_harms_nobody(
         with pytest.raises(asyncio.CancelledError):
             await lost
         assert (await kept).value == expected(byte_tokenizer, "kept", 40)
+
+    serve(body)
+
+
+def test_giving_up_ends_whoever_waits_and_what_runs(serve: Callable[[Body], None]) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        waiting = asyncio.create_task(engine.run(story, "given up", tokens=800))
+        other = engine.stream(story, "to see that steps are made")
+        await anext(other)
+        engine.give_up(EngineError("enough"))
+        with pytest.raises(EngineError, match="enough"):
+            await waiting
+        await other.aclose()
+        assert (await engine.stats()).sequences == 0
+        assert model.forwards < 700
 
     serve(body)
 

@@ -8,6 +8,15 @@ from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, serve
 
 RUN = {"source": 'program p():\n    "x"\n    gen a(max_tokens=50, ignore_eos=true)\n'}
+QUESTIONS: list[tuple[str, str, Any]] = [
+    ("GET", "/metrics", None),
+    ("GET", "/v1/cache", None),
+    ("DELETE", "/v1/cache", None),
+    ("POST", "/v1/cache/explain", {"prompt": "x"}),
+    ("POST", "/v1/cache/forget", {"prompt": "x"}),
+    ("POST", "/v1/cache/pins", {"prompt": "x" * 99, "seconds": 60}),
+    ("POST", "/flush_cache", None),
+]
 
 
 async def until_health(served: Served, status: int) -> dict[str, Any]:
@@ -22,10 +31,11 @@ async def until_health(served: Served, status: int) -> dict[str, Any]:
 
 def test_a_step_that_hangs(byte_tokenizer: Tokenizer) -> None:
     async def body(served: Served) -> None:
-        go_on = threading.Event()
+        go_on, inside = threading.Event(), threading.Event()
         forward = served.model.forward
 
         def stuck(*args: Any) -> Any:
+            inside.set()
             go_on.wait(20)
             return forward(*args)
 
@@ -34,8 +44,17 @@ def test_a_step_that_hangs(byte_tokenizer: Tokenizer) -> None:
         streamed = asyncio.create_task(
             served.client.post("/v1/programs", json={**RUN, "stream": True})
         )
+        assert await asyncio.to_thread(inside.wait, 10)
+        questions = [
+            asyncio.create_task(served.client.request(method, path, json=json))
+            for method, path, json in QUESTIONS
+        ]
         assert "longer than" in (await until_health(served, 503))["status"]
         async with asyncio.timeout(3):
+            for question in questions:
+                told = await question
+                assert told.status_code == 503, told.url
+                assert told.json()["error"]["code"] == "engine_stalled"
             answer = await plain
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "engine_stalled"
