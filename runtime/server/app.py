@@ -67,7 +67,8 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
         telemetry=SILENT,
     )
     app.state.server = server
-    app.add_middleware(BodyLimit, most=config.body_bytes)  # the last one added is the outermost
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, most=config.body_bytes, stall_s=config.stall_s)
     app.add_middleware(KeyCheck, keys=Keys(config.keys))
     app.add_middleware(Boundary)
     app.add_exception_handler(RametError, errors.on_ramet_error)

@@ -94,6 +94,8 @@ def respond(error: Refused) -> Response:
     # In ASCII: a message may quote half a character.
     body = json.dumps({"error": error.body}, separators=(",", ":"))
     answer = Response(body, error.status, headers, "application/json")
+    if error.status in (408, 413):  # nobody reads the rest of the body
+        answer.headers["Connection"] = "close"
     if error.status == 401:  # a line each, Basic first: browsers read one scheme of a line
         answer.headers.append("WWW-Authenticate", 'Basic realm="ramet", charset="UTF-8"')
         answer.headers.append("WWW-Authenticate", 'Bearer realm="ramet"')

@@ -3,6 +3,7 @@ the key and where the request comes from, the size of the body. Plain ASGI, so t
 leaves is noticed at once.
 """
 
+import asyncio
 import logging
 import re
 import secrets
@@ -95,10 +96,12 @@ class KeyCheck:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Refuses a body over the limit: by its declared length, or while it is read."""
+    """Refuses a body over the limit, by its declared length or while it is read, and one that is
+    not there after `stall_s` seconds."""
 
     app: ASGIApp
     most: int
+    stall_s: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,14 +111,22 @@ class BodyLimit:
             raise self._refused()
         read = 0
         refusal: Refused | None = None
+        ends: float | None = asyncio.get_running_loop().time() + self.stall_s
 
         async def limited() -> Message:
-            nonlocal read, refusal
-            message = await receive()
+            nonlocal read, refusal, ends
+            try:
+                async with asyncio.timeout_at(ends):
+                    message = await receive()
+            except TimeoutError:
+                refusal = self._late()
+                raise refusal from None
             read += len(message.get("body", b""))
             if read > self.most:
                 refusal = self._refused()
                 raise refusal
+            if not message.get("more_body", False):
+                ends = None  # from here on it is told when the client leaves
             return message
 
         async def unless_refused(message: Message) -> None:
@@ -130,6 +141,10 @@ class BodyLimit:
         return Refused(
             413, f"the body is larger than {self.most:,} bytes", code="body_too_large", param="body"
         )
+
+    def _late(self) -> Refused:
+        message = f"the body did not come within {self.stall_s:g} seconds"
+        return Refused(408, message, code="body_too_slow", param="body")
 
 
 def _of_another_site(scope: Scope) -> bool:

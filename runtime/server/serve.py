@@ -9,9 +9,11 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ramet.runtime.async_engine import AsyncEngine
 from ramet.runtime.engine import Engine
@@ -56,6 +58,33 @@ async def _serve(
         os._exit(1)  # a thread that is stuck in a step cannot be joined
 
 
+class Connection(H11Protocol):
+    """One connection; it is cut when what was sent stays unread for as long as a client may take.
+
+    Answers that are whole already wait in its buffer, where no timeout of a route reaches them.
+    """
+
+    _cut: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        app: Any = self.config.app
+        self._cut = self.loop.call_later(app.state.server.config.stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._keep()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+
+
 class Listener(uvicorn.Server):
     """The HTTP side of one application."""
 
@@ -65,7 +94,7 @@ class Listener(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="on",
                 log_config=None,

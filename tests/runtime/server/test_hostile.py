@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 import re
+import socket
 from typing import Any
 
 import pytest
 
 from ramet.runtime.tokenizer import Tokenizer
-from tests.runtime.server.serving import Served, serve
+from tests.runtime.server.serving import Served, listening, serve
 
 GOOD = {"source": 'program p(a: str = "x"):\n    "{a}"\n    gen b(max_tokens=2)\n'}
 ECHO = 'program p(a: list):\n    "x"\n    gen b(max_tokens=2)\n    return a\n'
@@ -99,6 +100,57 @@ def test_headers_that_are_wrong(byte_tokenizer: Tokenizer, headers: dict[str, st
             assert events.status_code in (400, 404)
 
     serve(byte_tokenizer, body)
+
+
+def test_a_body_that_does_not_come(byte_tokenizer: Tokenizer) -> None:
+    head = b"POST /v1/programs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+    async def main() -> None:
+        async with listening(byte_tokenizer, stall_s=0.3) as (served, _):
+            url = served.client.base_url
+            for begun in (b"", b"{"):
+                reader, writer = await asyncio.open_connection(url.host, url.port)
+                writer.write(head + b"Content-Length: 100\r\n\r\n" + begun)
+                dripping = asyncio.create_task(_drip(writer))
+                async with asyncio.timeout(5):
+                    answer = await reader.read()  # to the end: the connection is closed
+                dripping.cancel()
+                writer.close()
+                assert answer.startswith(b"HTTP/1.1 408 "), answer
+                assert b'"body_too_slow"' in answer
+            run = await served.client.post("/v1/programs", json={**GOOD, "stream": True})
+            assert "event: done" in run.text
+
+    asyncio.run(main())
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    for _ in range(50):
+        await asyncio.sleep(0.1)
+        writer.write(b" ")
+
+
+def test_answers_that_nobody_reads(byte_tokenizer: Tokenizer) -> None:
+    async def main() -> None:
+        async with listening(byte_tokenizer, stall_s=0.3) as (served, listener):
+            url = served.client.base_url
+            with socket.socket() as deaf:
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                deaf.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(deaf, (url.host, url.port))
+                deaf.send(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
+                connections = listener.server_state.connections
+                for _ in range(20):
+                    await asyncio.sleep(0.01)
+                assert connections
+                for _ in range(300):
+                    if not connections:
+                        break
+                    await asyncio.sleep(0.01)
+                assert not connections
+            assert (await served.client.get("/health")).status_code == 200
+
+    asyncio.run(main())
 
 
 def test_halves_of_characters_are_no_failure(byte_tokenizer: Tokenizer) -> None:
