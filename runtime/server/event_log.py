@@ -12,7 +12,8 @@ from ramet.runtime.server.sse import event
 class EventLog:
     """Events as bytes, the first one with the id 1. For one event loop.
 
-    The oldest are dropped once all together are larger than `most` bytes.
+    The oldest are dropped once all together are larger than `most` bytes; none any more for those
+    that end the log, however large they are: whoever follows gets the end.
     """
 
     def __init__(self, most: int) -> None:
@@ -23,12 +24,12 @@ class EventLog:
         self.dropped = 0  # events that are not there any more
         self.closed = False
 
-    def append(self, name: str, data: Mapping[str, Any]) -> None:
-        """The next event."""
+    def append(self, name: str, data: Mapping[str, Any] | str, *, ending: bool = False) -> None:
+        """The next event; its data as a mapping, or as JSON. After one that is `ending` all are."""
         each = event(data, name=name, id=self.last + 1)
         self._events.append(each)
         self.size += len(each)
-        while self.size > self._most and len(self._events) > 1:
+        while not ending and self.size > self._most and len(self._events) > 1:
             self.size -= len(self._events.popleft())
             self.dropped += 1
         self._tell()

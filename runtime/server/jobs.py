@@ -21,12 +21,12 @@ from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.errors import Refused, refused
 from ramet.runtime.server.event_log import EventLog
 from ramet.runtime.server.runs import Runs
-from ramet.runtime.server.sse import event
-from ramet.runtime.server.wire import event_of, result_of
+from ramet.runtime.server.sse import dumps, event
+from ramet.runtime.server.wire import Result, event_of
 from ramet.runtime.works import Works
 
 Status = Literal["running", "done", "failed", "cancelled"]
-Outcome = dict[str, Any] | Refused
+Outcome = Result | Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +62,29 @@ class Job:
         outcome = self.outcomes[0]
         return outcome if isinstance(outcome, Refused) and not self.order.batch else None
 
-    def view(self) -> dict[str, Any]:
-        """What a client sees of it: the result too, once it is there."""
-        found: dict[str, Any] = {
-            "id": self.id,
-            "object": "program",
-            "program": self.order.program.name,
-            "status": self.status,
-            "created": self.created,
-        }
-        if self.status != "running":
-            outcomes = [*map(_told, self.outcomes)]
-            found |= {"results": outcomes} if self.order.batch else outcomes[0]
-        return found
+    @property
+    def size(self) -> int:
+        """Bytes of its events and results."""
+        made = (len(each.text) for each in self.outcomes if isinstance(each, Result))
+        return self.log.size + sum(made)
+
+    def view(self) -> str:
+        """What a client sees of it, as JSON: the result too, once it is there."""
+        head = dumps(
+            {
+                "id": self.id,
+                "object": "program",
+                "program": self.order.program.name,
+                "status": self.status,
+                "created": self.created,
+            }
+        )
+        if self.status == "running":
+            return head
+        told = [*map(_told, self.outcomes)]
+        batch = ",".join(f"{{{each}}}" for each in told)
+        rest = f'"results":[{batch}]' if self.order.batch else told[0]
+        return f"{head[:-1]},{rest}}}"
 
     def join(self) -> None:
         """Somebody follows it from now on, until they `leave`."""
@@ -107,10 +117,10 @@ class Job:
             await asyncio.wait({self.task})
 
 
-def _told(outcome: Outcome | None) -> dict[str, Any]:
-    if isinstance(outcome, dict):
-        return {"result": outcome}
-    return {"error": (outcome or _CANCELLED).body}
+def _told(outcome: Outcome | None) -> str:
+    if isinstance(outcome, Result):
+        return f'"result":{outcome.text}'
+    return f'"error":{dumps((outcome or _CANCELLED).body)}'
 
 
 _CANCELLED = Refused(499, "it was cancelled", code="cancelled")
@@ -185,7 +195,7 @@ class Jobs:
         for at, outcome in enumerate(job.outcomes):
             if outcome is None:
                 self._end(job, at, _CANCELLED)
-        job.log.append("done", {"id": job.id, "status": job.status})
+        job.log.append("done", {"id": job.id, "status": job.status}, ending=True)
         job.log.close()
         self._keep(job)
 
@@ -204,24 +214,27 @@ class Jobs:
                 works=works,
                 reserved=True,
             )
+            finished: Finished | None = None
             async with aclosing(items):
                 async for each in items:
                     if isinstance(each, Finished):
-                        self._end(job, at, result_of(each))
-                        return
+                        finished = each
+                        break
                     name, data = event_of(each)
                     job.log.append(name, item | data)
+            assert finished is not None, "a run ends with its result"
+            self._end(job, at, await asyncio.to_thread(Result.of, finished))
         except Exception as error:
             self._end(job, at, refused(error))
 
     def _end(self, job: Job, at: int, outcome: Outcome) -> None:
-        item = {"item": at} if job.order.batch else {}
+        item = f'"item":{at},' if job.order.batch else ""
         job.outcomes[at] = outcome
-        if isinstance(outcome, Refused):
-            job.log.append("error", {**item, "error": outcome.body})
-        else:
-            job.log.append("usage", {**item, "usage": outcome["usage"]})
-            job.log.append("result", {**item, "result": outcome})
+        ending = None not in job.outcomes
+        if isinstance(outcome, Result):
+            job.log.append("usage", f'{{{item}"usage":{outcome.usage}}}', ending=ending)
+        name = "result" if isinstance(outcome, Result) else "error"
+        job.log.append(name, f"{{{item}{_told(outcome)}}}", ending=ending)
 
     # -- what is kept
 
@@ -235,7 +248,7 @@ class Jobs:
         over[job.id] = job
         while over and (
             len(over) > self._config.kept
-            or sum(each.log.size for each in over.values()) > self._config.kept_bytes
+            or sum(each.size for each in over.values()) > self._config.kept_bytes
         ):
             self.forget(next(iter(over.values())))
 

@@ -23,6 +23,9 @@ from ramet.syntax.load import TextProgram, library
 FILE = "program"
 """What places in a program that was sent are called."""
 
+NAME = 100
+"""Characters of a name in a graph; text takes no longer ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -48,7 +51,17 @@ def _graph(data: Mapping[str, Any], limits: Limits) -> Graph:
     nodes = data.get("nodes")
     if isinstance(nodes, list):
         limits.hold("statements", len(nodes))
+        for at, node in enumerate(nodes):
+            if isinstance(node, dict):
+                _check_name(node.get("name"), f"$.nodes[{at}].name")
+    _check_name(data.get("name"), "$.name")
     return from_json(json.dumps(data))
+
+
+def _check_name(name: object, path: str) -> None:
+    """Blocks remember who made them: a name is as short as it is in text."""
+    if isinstance(name, str) and len(name) > NAME:
+        raise GraphError(f"a name of more than {NAME} characters", path=path)
 
 
 def check(sent: Sent, limits: Limits) -> dict[str, Any]:

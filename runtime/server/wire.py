@@ -1,7 +1,7 @@
 """What a run tells, as events of the wire: a name, and the data in the terms of JSON."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from starlette.responses import Response
 
@@ -43,6 +43,20 @@ def event_of(event: Event) -> tuple[str, dict[str, Any]]:
 def result_of(finished: Finished) -> dict[str, Any]:
     """The result of a run: value, text, variables, branches, what is known of them, their cost."""
     return plain(report(finished))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of a run as JSON, made once."""
+
+    text: str
+    usage: str  # a part of it
+
+    @classmethod
+    def of(cls, finished: Finished) -> Self:
+        """Takes its time where the result is large."""
+        found = result_of(finished)
+        return cls(dumps(found), dumps(found["usage"]))
 
 
 class Json(Response):

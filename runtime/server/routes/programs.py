@@ -113,7 +113,7 @@ async def plan_program(body: PlanBody, server: TheServer) -> Response:
 @router.get("/{id}")
 async def get_program(id: str, server: TheServer, tenant: TheTenant) -> Response:
     """How it stands, and its result once it is there."""
-    return Json(server.jobs.get(tenant, id).view())
+    return _json(server.jobs.get(tenant, id))
 
 
 @router.delete("/{id}")
@@ -122,7 +122,7 @@ async def delete_program(id: str, server: TheServer, tenant: TheTenant) -> Respo
     job = server.jobs.get(tenant, id)
     await job.cancel()
     server.jobs.forget(job)
-    return Json(job.view())
+    return _json(job)
 
 
 @router.get("/{id}/events", responses={200: {"content": {"text/event-stream": {}}}})
@@ -172,7 +172,7 @@ async def run(
     if body.stream:
         return _stream(server, job, job.log.dropped)
     if body.background:
-        return Json(job.view(), 202, {"Location": f"/v1/programs/{job.id}"})
+        return _json(job, 202, {"Location": f"/v1/programs/{job.id}"})
     job.join()
     try:
         await while_connected(request, job.over())
@@ -180,7 +180,7 @@ async def run(
         await job.leave()
     if (error := job.error) is not None:
         return respond(error)
-    return Json(job.view())
+    return _json(job)
 
 
 async def plan_of(
@@ -193,6 +193,10 @@ async def plan_of(
         return len(tokenizer.encode([Piece(text)], start=False))
 
     return await asyncio.to_thread(planned, program, arguments, server.config.program, count)
+
+
+def _json(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(job.view(), status, headers, "application/json")
 
 
 def _stream(server: Server, job: Job, after: int) -> EventStream:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import ramet
 from ramet.limits import Limits
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, serve
@@ -118,5 +119,28 @@ def test_a_stream_that_cannot_begin_leaves_no_reservation(byte_tokenizer: Tokeni
             await served.app(scope, receive, send)  # pyright: ignore[reportArgumentType]
             turns = served.app.state.server.runs.turns
             assert (turns.running, turns._of.total()) == (0, 0), path
+
+    serve(byte_tokenizer, body)
+
+
+def test_names_in_a_graph_are_as_short_as_in_text(byte_tokenizer: Tokenizer) -> None:
+    def graph(name: str, variable: str) -> dict[str, Any]:
+        found = json.loads(ramet.to_json(ramet.loads(SOURCE).compile().graph))
+        found["name"] = name
+        for node in found["nodes"]:
+            if "name" in node:
+                node["name"] = variable
+        return {"graph": found}
+
+    async def body(served: Served) -> None:
+        for name, variable, path in [("n" * 101, "v", "$.name"), ("n", "v" * 101, "$.nodes[2]")]:
+            error = await refusal(served, "/v1/programs", graph(name, variable))
+            assert error["code"] == "graph_error"
+            assert error["param"].startswith(path)
+            assert "100 characters" in error["message"]
+            checked = await served.client.post("/v1/programs/check", json=graph(name, variable))
+            assert not checked.json()["ok"]
+        right = await served.client.post("/v1/programs", json=graph("n" * 100, "v" * 100))
+        assert right.status_code == 200
 
     serve(byte_tokenizer, body)
