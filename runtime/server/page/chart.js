@@ -1,6 +1,7 @@
 // Tokens a second over the last minute, from the counters that /metrics tells.
 
 const KEPT = 60;
+const GAP = 5000; // milliseconds after which the minute begins anew
 
 export function chart(svg, caption) {
   const rates = [];
@@ -8,6 +9,10 @@ export function chart(svg, caption) {
 
   /** Takes a scrape; gives the rate since the one before. */
   return function take(text, now) {
+    if (last && now - last.now > GAP) {
+      rates.length = 0;
+      last = null;
+    }
     const tokens = counter(text, "ramet_engine_tokens_total");
     const rate = last && now > last.now ? (1000 * (tokens - last.tokens)) / (now - last.now) : 0;
     last = { tokens, now };

@@ -37,42 +37,53 @@ async function run() {
   showMistakes(null);
   const stop = new AbortController();
   const began = performance.now();
-  let failed = null;
+  const seen = { begun: false, ended: false, error: null };
   running = stop;
-  get("start").disabled = true;
-  get("stop").disabled = false;
+  enable("stop", "start");
   get("usage").replaceChildren();
   try {
     const body = program();
     const drawn = draw(get("states"), say);
     say("running");
     try {
-      await follow("v1/programs", body, on(drawn, (error) => (failed = error)), stop.signal);
+      await follow("v1/programs", body, on(drawn, seen), stop.signal);
     } finally {
       drawn.end();
     }
     const seconds = ((performance.now() - began) / SECOND).toFixed(1);
-    say(failed ? `failed: ${failed.message}` : `done in ${seconds} s`);
+    if (seen.error) say(`failed: ${seen.error.message}`);
+    else if (seen.ended) say(`done in ${seconds} s`);
+    else say("broken off: the server sent no end of it");
   } catch (error) {
     if (stop.signal.aborted) {
       say("cancelled");
+    } else if (seen.begun) {
+      say(`broken off: ${error.message}`);
     } else {
       showMistakes(error);
       say("not run");
     }
   } finally {
     running = null;
-    get("start").disabled = false;
-    get("stop").disabled = true;
-    refreshCache();
+    enable("start", "stop");
+    await refreshCache();
   }
 }
 
-function on(drawn, fail) {
+/** One button instead of the other; the focus, if it was there, goes along. */
+function enable(one, other) {
+  get(one).disabled = false;
+  if (document.activeElement === get(other)) get(one).focus();
+  get(other).disabled = true;
+}
+
+function on(drawn, seen) {
   return (name, data) => {
+    seen.begun = true;
     if (drawn[name]) drawn[name](data);
     else if (name === "usage") showUsage(data.usage);
-    else if (name === "error") fail(data.error);
+    else if (name === "error") seen.error = data.error;
+    else if (name === "done") seen.ended = true;
   };
 }
 
@@ -103,7 +114,20 @@ async function check() {
 }
 
 async function refreshCache() {
-  drawCache(get("spans"), get("cache-said"), await ask("GET", "v1/cache"));
+  try {
+    drawCache(get("spans"), get("cache-said"), await ask("GET", "v1/cache"));
+  } catch (error) {
+    get("cache-said").textContent = `cannot be shown: ${error.message}`;
+  }
+}
+
+async function forget() {
+  try {
+    await ask("DELETE", "v1/cache");
+    await refreshCache();
+  } catch (error) {
+    get("cache-said").textContent = `not forgotten: ${error.message}`;
+  }
 }
 
 async function refreshSpeed(take) {
@@ -135,13 +159,16 @@ get("source").addEventListener("keydown", (event) => {
 });
 get("stop").addEventListener("click", () => running?.abort());
 get("check").addEventListener("click", check);
-get("forget").addEventListener("click", async () => {
-  await ask("DELETE", "v1/cache");
-  await refreshCache();
-});
+get("forget").addEventListener("click", forget);
 choose(Object.keys(EXAMPLES)[0]);
 refreshCache();
 const take = chart(get("chart"), get("chart-said"));
-const speed = () => refreshSpeed(take).catch(() => (get("engine").textContent = "no answer"));
-speed();
-setInterval(speed, SECOND);
+
+/** Once a second, unless nobody looks; the next time only when this one is over. */
+async function watch() {
+  if (!document.hidden) {
+    await refreshSpeed(take).catch(() => (get("engine").textContent = "no answer"));
+  }
+  setTimeout(watch, SECOND);
+}
+watch();

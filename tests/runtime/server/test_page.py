@@ -4,9 +4,10 @@ import asyncio
 import re
 import shutil
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
 
 import pytest
-from playwright.async_api import HttpCredentials, Page, async_playwright, expect
+from playwright.async_api import HttpCredentials, Page, Route, async_playwright, expect
 
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, listening, serve
@@ -136,9 +137,96 @@ def test_a_run_can_be_cancelled_by_keyboard_alone(byte_tokenizer: Tokenizer) -> 
     visit(byte_tokenizer, body)
 
 
+@in_a_browser
+def test_the_focus_stays_with_the_run(byte_tokenizer: Tokenizer) -> None:
+    async def body(page: Page, served: Served) -> None:
+        run = page.get_by_role("button", name="Run")
+        cancel = page.get_by_role("button", name="Cancel")
+        await page.get_by_label("Source").fill(ENDLESS)
+        await page.get_by_label("Arguments").fill("{}")
+        await run.focus()
+        await page.keyboard.press("Enter")
+        await expect(cancel).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("cancelled")
+        await expect(run).to_be_focused()
+
+    visit(byte_tokenizer, body)
+
+
+ANSWERING = """\
+([path, text, ends]) => {
+  const real = window.fetch;
+  window.fetch = (asked, how) => {
+    if (asked !== path) return real(asked, how);
+    if (text === null) return Promise.reject(new Error("cut off"));
+    const body = new ReadableStream({
+      start(stream) { stream.enqueue(new TextEncoder().encode(text)); },
+      async pull(stream) {
+        await new Promise((go) => setTimeout(go, 100));
+        ends ? stream.close() : stream.error(new Error("cut off"));
+      },
+    });
+    return Promise.resolve(new Response(body));
+  };
+}
+"""
+BEGUN = 'event: created\ndata: {"id": "prog_1", "status": "running"}\n\n'
+
+
+@in_a_browser
+def test_a_run_that_is_broken_off_is_neither_done_nor_not_run(byte_tokenizer: Tokenizer) -> None:
+    async def body(page: Page, served: Served) -> None:
+        said, programs = page.get_by_role("status"), "v1/programs"
+        await page.evaluate(ANSWERING, [programs, BEGUN, True])
+        await ran(page, PROGRAM)
+        await expect(said).to_have_text("broken off: the server sent no end of it")
+        await page.evaluate(ANSWERING, [programs, BEGUN, False])
+        await ran(page, PROGRAM)
+        await expect(said).to_have_text("broken off: cut off")
+        await page.evaluate(ANSWERING, [programs, None, False])
+        await ran(page, PROGRAM)
+        await expect(said).to_have_text("not run")
+        await page.evaluate(ANSWERING, ["v1/cache", None, False])
+        await page.get_by_role("button", name="Forget").click()
+        await expect(page.locator("#cache-said")).to_have_text("not forgotten: cut off")
+        await ran(page, PROGRAM)
+        await expect(page.locator("#cache-said")).to_have_text("cannot be shown: cut off")
+
+    visit(byte_tokenizer, body)
+
+
+@in_a_browser
+def test_metrics_are_asked_for_one_at_a_time_and_only_when_seen(byte_tokenizer: Tokenizer) -> None:
+    async def body(page: Page, served: Served) -> None:
+        asked, go_on = 0, asyncio.Event()
+
+        async def slow(route: Route) -> None:
+            nonlocal asked
+            asked += 1
+            await go_on.wait()
+            await route.continue_()
+
+        await page.route("**/metrics", slow)
+        await page.wait_for_timeout(2500)
+        assert asked == 1
+        go_on.set()
+        await page.wait_for_timeout(1200)
+        assert asked == 2
+        await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+        await page.wait_for_timeout(200)
+        before = asked
+        await page.wait_for_timeout(1500)
+        assert asked == before
+
+    visit(byte_tokenizer, body)
+
+
 def test_the_page_asks_nobody_else_and_runs_no_foreign_script(byte_tokenizer: Tokenizer) -> None:
+    names = [file.name for file in (files("ramet.runtime.server") / "page").iterdir()]
+
     async def body(served: Served) -> None:
-        for path in ("/", "/page/page.js", "/page/page.css"):
+        for path in ("/", *(f"/page/{name}" for name in names)):
             answer = await served.client.get(path)
             assert answer.status_code == 200
             assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
@@ -146,4 +234,5 @@ def test_the_page_asks_nobody_else_and_runs_no_foreign_script(byte_tokenizer: To
             assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert (await served.client.get("/page/none.js")).status_code == 404
 
+    assert {"index.html", "page.js", "run.js", "page.css"} <= {*names}
     serve(byte_tokenizer, body)
