@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from ramet.errors import RametError
 from ramet.runtime.async_engine import AsyncEngine
 from ramet.runtime.server import errors
+from ramet.runtime.server.aside import Aside
 from ramet.runtime.server.auth import Keys
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.context import Server
@@ -45,6 +46,8 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
         Metrics(runs.turns),
         Prompts(engine.engine.tokenizer),
         Pins(engine, config),
+        Aside(config.checking),
+        Aside(config.running + config.queue),
     )
 
     @asynccontextmanager
@@ -54,6 +57,8 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
             yield
         finally:
             await jobs.close()
+            server.checks.close()
+            server.starts.close()
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching

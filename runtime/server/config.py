@@ -53,6 +53,7 @@ class ServerConfig:
     running: int = 64  # runs under way at once
     queue: int = 256  # runs that wait for their turn
     wait_s: float = 30.0  # for a turn
+    checking: int = 32  # programs that are checked, planned or stored, at once or waiting for it
     tenant: int = 64  # runs of one tenant, waiting and under way
     log_bytes: int = 2 << 20  # of the events of one program that can be asked for again
     kept: int = 256  # programs of one tenant that are over, and can be asked for

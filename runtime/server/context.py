@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ramet.runtime.async_engine import AsyncEngine
+from ramet.runtime.server.aside import Aside
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.health import Health
@@ -35,6 +36,8 @@ class Server:
     metrics: Metrics
     prompts: Prompts
     pins: Pins
+    checks: Aside  # of programs, and plans of them
+    starts: Aside  # programs to be run, as they are read
 
     @property
     def most_bytes(self) -> int:

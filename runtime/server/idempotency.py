@@ -13,8 +13,17 @@ MOST = 255
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class RequestKey:
+    """A request with its key."""
+
+    tenant: Tenant
+    key: str
     body: bytes  # digest of the request
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    body: bytes
     job: str
 
 
@@ -26,14 +35,8 @@ class Idempotency:
         self._sent: dict[tuple[Tenant, str], _Sent] = {}
         self._sweep_at = 1_024
 
-    def job(self, tenant: Tenant, key: str, request: str, start: Callable[[], Job]) -> Job:
-        """The job that was started with this key, or else a new one.
-
-        A job that failed for a reason of the server's, or was cancelled, is started anew.
-
-        Raises:
-            Refused: the key came with another request, or is too long.
-        """
+    def key(self, tenant: Tenant, key: str, request: str) -> RequestKey:
+        """The key of a tenant's request; `Refused` for one that is empty, or too long."""
         if not 0 < len(key) <= MOST:
             raise Refused(
                 400,
@@ -42,20 +45,34 @@ class Idempotency:
                 param="Idempotency-Key",
             )
         digest = hashlib.sha256(request.encode("utf-8", "surrogatepass")).digest()
-        sent = self._sent.get((tenant, key))
-        known = None if sent is None else self._jobs.find(tenant, sent.job)
-        if known is not None and sent is not None:
-            if sent.body != digest:
-                raise Refused(
-                    409,
-                    "this idempotency key came with another request",
-                    code="idempotency_mismatch",
-                    param="Idempotency-Key",
-                )
-            if not _again(known):
-                return known
+        return RequestKey(tenant, key, digest)
+
+    def find(self, request: RequestKey) -> Job | None:
+        """The job that was started with this key.
+
+        None for one that is to be started anew: it was cancelled, or failed, all of it, for reasons
+        of the server's. Raises `Refused` if the key came with another request.
+        """
+        sent = self._sent.get((request.tenant, request.key))
+        known = None if sent is None else self._jobs.find(request.tenant, sent.job)
+        if known is None or sent is None:
+            return None
+        if sent.body != request.body:
+            raise Refused(
+                409,
+                "this idempotency key came with another request",
+                code="idempotency_mismatch",
+                param="Idempotency-Key",
+            )
+        return None if _again(known) else known
+
+    def job(self, request: RequestKey, start: Callable[[], Job]) -> Job:
+        """As `find`, or else a new one: another request may have come since."""
+        known = self.find(request)
+        if known is not None:
+            return known
         job = start()
-        self._sent[tenant, key] = _Sent(digest, job.id)
+        self._sent[request.tenant, request.key] = _Sent(request.body, job.id)
         self._sweep()
         return job
 
@@ -70,5 +87,6 @@ class Idempotency:
 
 
 def _again(job: Job) -> bool:
-    error = job.error
-    return job.status == "cancelled" or (error is not None and error.status >= 500)
+    return job.status == "cancelled" or all(
+        isinstance(each, Refused) and each.status >= 500 for each in job.outcomes
+    )

@@ -5,8 +5,8 @@ Knows no engine: a turn is the right to run one program.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
@@ -58,6 +58,15 @@ class Turns:
             del self._of[tenant.name]
         if not self._of:
             self._idle.set()
+
+    @contextmanager
+    def reserved(self, tenant: Tenant, runs: int = 1) -> Generator[None, None, None]:
+        """Inside, so many more are reserved; `Refused` as `check`."""
+        self.reserve(tenant, runs)
+        try:
+            yield
+        finally:
+            self.release(tenant, runs)
 
     @asynccontextmanager
     async def turn(self, tenant: Tenant, *, reserved: bool = False) -> AsyncGenerator[None, None]:

@@ -1,11 +1,12 @@
 """`/v1/library`: programs that are stored under a name, compiled and planned once."""
 
-import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from ramet.runtime.engine import AnyProgram
 from ramet.runtime.server.context import TheServer, TheTenant
 from ramet.runtime.server.routes.programs import (
     IdempotencyKey,
@@ -14,7 +15,7 @@ from ramet.runtime.server.routes.programs import (
     plan_of,
     run,
 )
-from ramet.runtime.server.sources import described, load
+from ramet.runtime.server.sources import described
 from ramet.runtime.server.wire import Json
 
 router = APIRouter(prefix="/v1/library", tags=["library"])
@@ -32,8 +33,7 @@ async def list_library(server: TheServer, tenant: TheTenant) -> Response:
 @router.put("/{name}", responses={201: {}})
 async def store(name: Name, body: ProgramBody, server: TheServer, tenant: TheTenant) -> Response:
     """Check a program, plan it, and store it; what had the name is replaced."""
-    program = await asyncio.to_thread(load, body.sent, server.config.program)
-    plan = await plan_of(server, program, {})
+    program, plan = await server.checks.do(partial(plan_of, server, body.sent, {}))
     parameters: list[dict[str, Any]] = described(program)["parameters"]
     stored, new = server.library.put(tenant, name, program, parameters, plan)
     return Json(stored.view(), 201 if new else 200)
@@ -62,4 +62,8 @@ async def run_stored(
     key: IdempotencyKey = None,
 ) -> Response:
     """Run it; as `POST /v1/programs`."""
-    return await run(request, server, tenant, server.library.get(tenant, name).program, body, key)
+
+    async def program() -> AnyProgram:
+        return server.library.get(tenant, name).program
+
+    return await run(request, server, tenant, program, body, key)

@@ -1,8 +1,8 @@
 """`/v1/programs`: a client sends a program, and it runs here, next to the cache."""
 
-import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Request
@@ -91,23 +91,26 @@ async def run_program(
     key: IdempotencyKey = None,
 ) -> Response:
     """Run a program."""
-    server.runs.turns.check(tenant)
-    program = await asyncio.to_thread(load, body.sent, server.config.program)
+
+    async def program() -> AnyProgram:
+        with server.runs.turns.reserved(tenant):
+            return await server.starts.do(partial(load, body.sent, server.config.program))
+
     return await run(request, server, tenant, program, body, key)
 
 
 @router.post("/check")
 async def check_program(body: ProgramBody, server: TheServer) -> Response:
     """All mistakes of a program, each with its place; or what it takes."""
-    return Json(await asyncio.to_thread(check, body.sent, server.config.program))
+    return Json(await server.checks.do(partial(check, body.sent, server.config.program)))
 
 
 @router.post("/plan")
 async def plan_program(body: PlanBody, server: TheServer) -> Response:
     """What a run can take: tokens, branches, blocks; and what is known ahead."""
     hold_nesting("arguments", body.arguments, server.config.program.nesting)
-    program = await asyncio.to_thread(load, body.sent, server.config.program)
-    return Json(await plan_of(server, program, body.arguments))
+    _, plan = await server.checks.do(partial(plan_of, server, body.sent, body.arguments))
+    return Json(plan)
 
 
 @router.get("/{id}")
@@ -143,11 +146,11 @@ async def run(
     request: Request,
     server: Server,
     tenant: Tenant,
-    program: AnyProgram,
+    program: Callable[[], Awaitable[AnyProgram]],
     body: RunBody,
     key: str | None,
 ) -> Response:
-    """Start it, and answer as the body asks."""
+    """Start it, unless its key came before, and answer as the body asks."""
     hold_nesting("arguments", body.arguments, server.config.program.nesting)
     if body.batch is not None:
         hold("batch", len(body.batch), server.config.prompts, "argument sets")
@@ -155,20 +158,24 @@ async def run(
             hold_nesting(f"batch.{at}", arguments, server.config.program.nesting)
         if not body.batch:
             raise Refused(400, "batch: it is empty", code="invalid_value", param="batch")
-    order = Order(
-        program=program,
-        items=[body.arguments or {}] if body.batch is None else body.batch,
-        batch=body.batch is not None,
-        seed=body.seed,
-        limits=lowered(server.config.program, body.limits),
-        detached=body.background or key is not None,
-    )
-    if key is None:
-        job = server.jobs.start(tenant, order)
-    else:
+    limits = lowered(server.config.program, body.limits)
+    request_key = None
+    if key is not None:
         fields = body.model_dump(exclude={"stream", "background"})
         said = f"{request.url.path} {json.dumps(fields, sort_keys=True)}"
-        job = server.idempotency.job(tenant, key, said, lambda: server.jobs.start(tenant, order))
+        request_key = server.idempotency.key(tenant, key, said)
+    job = None if request_key is None else server.idempotency.find(request_key)
+    if job is None:
+        order = Order(
+            program=await program(),
+            items=[body.arguments or {}] if body.batch is None else body.batch,
+            batch=body.batch is not None,
+            seed=body.seed,
+            limits=limits,
+            detached=body.background or key is not None,
+        )
+        start = partial(server.jobs.start, tenant, order)
+        job = start() if request_key is None else server.idempotency.job(request_key, start)
     if body.stream:
         return _stream(server, job, job.log.dropped)
     if body.background:
@@ -183,16 +190,17 @@ async def run(
     return _json(job)
 
 
-async def plan_of(
-    server: Server, program: AnyProgram, arguments: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Its plan, with tokens as the model counts them."""
+def plan_of(
+    server: Server, sent: Sent, arguments: Mapping[str, Any]
+) -> tuple[AnyProgram, dict[str, Any]]:
+    """A program with its plan, with tokens as the model counts them. Takes time."""
+    program = load(sent, server.config.program)
     tokenizer = server.engine.engine.tokenizer
 
     def count(text: str) -> int:
         return len(tokenizer.encode([Piece(text)], start=False))
 
-    return await asyncio.to_thread(planned, program, arguments, server.config.program, count)
+    return program, planned(program, arguments, server.config.program, count)
 
 
 def _json(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

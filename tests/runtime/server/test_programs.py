@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 import ramet
+from ramet.runtime.server.routes import programs
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, serve
 
@@ -210,6 +212,79 @@ def test_the_same_key_runs_once(byte_tokenizer: Tokenizer) -> None:
         assert (await send("k" * 256)).status_code == 400
 
     serve(byte_tokenizer, body)
+
+
+def test_a_key_that_is_known_needs_no_turn_and_no_compiler(
+    byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(served: Served) -> None:
+        async def send() -> Any:
+            return await served.client.post(
+                "/v1/programs",
+                json={"source": LONG, "background": True},
+                headers={"Idempotency-Key": "a"},
+            )
+
+        first = await send()
+        monkeypatch.setattr(programs, "load", None)
+        again = await send()
+        assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+        await served.client.delete(f"/v1/programs/{first.json()['id']}")
+
+    serve(byte_tokenizer, body, tenant=1)
+
+
+def test_a_batch_that_the_server_failed_is_started_anew(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        async def send() -> Any:
+            batch = {"source": TIPS, "batch": [{"topic": "tea"}, {"topic": "milk"}]}
+            headers = {"Idempotency-Key": "a"}
+            return (await served.client.post("/v1/programs", json=batch, headers=headers)).json()
+
+        served.model.fail_at = set(range(50))
+        failed = await send()
+        assert [each["error"]["code"] for each in failed["results"]] == ["step_failed"] * 2
+        served.model.fail_at = set()
+        right = await send()
+        assert right["id"] != failed["id"]
+        assert all("result" in each for each in right["results"])
+        assert (await send())["id"] == right["id"]
+
+    serve(byte_tokenizer, body)
+
+
+def test_checking_has_its_own_threads_and_so_much_room(
+    byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def slow(*args: Any) -> dict[str, Any]:
+        go_on.wait(10)
+        return {}
+
+    monkeypatch.setattr(programs, "check", slow)
+
+    async def body(served: Served) -> None:
+        def check() -> Any:
+            return served.client.post("/v1/programs/check", json={"source": TIPS})
+
+        waiting = [asyncio.create_task(check()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        for path in ("/v1/programs/plan", "/v1/programs/check"):
+            full = await served.client.post(path, json={"source": TIPS})
+            assert (full.status_code, full.json()["error"]["code"]) == (503, "too_much_to_read")
+            assert "retry-after" in full.headers
+        full = await served.client.put("/v1/library/a", json={"source": TIPS})
+        assert full.status_code == 503
+        assert (await result(served, **RUN))["status"] == "done"
+        long = {"model": "default", "prompt": "x" * 5_000, "max_tokens": 1}
+        async with asyncio.timeout(5):
+            assert (await served.client.post("/v1/completions", json=long)).status_code == 400
+        go_on.set()
+        assert [(await each).status_code for each in waiting] == [200] * 3
+        assert (await check()).status_code == 200
+
+    serve(byte_tokenizer, body, checking=3)
 
 
 @pytest.mark.parametrize(
