@@ -43,7 +43,7 @@ class Prompts:
         check_text([given], most)
         if isinstance(given, str):
             encode = self.whole if special else self.plain
-            return Prompt(await _aside(len(given), lambda: encode(given)), given)
+            return Prompt(await aside(len(given), lambda: encode(given)), given)
         self.check(given)
         return Prompt(given, self.tokenizer.decode(given, start=True))
 
@@ -51,7 +51,7 @@ class Prompts:
         """The tokens of a conversation, up to where the assistant speaks. Only the template writes
         control tokens. Raises `PromptError`."""
         size = sum(_OF_A_MESSAGE + len(message.text) for message in messages)
-        return await _aside(size, lambda: self.chat(messages, continues=continues))
+        return await aside(size, lambda: self.chat(messages, continues=continues))
 
     def chat(
         self, messages: Sequence[Message], *, continues: bool = False, prompts: bool = True
@@ -103,5 +103,6 @@ class Prompts:
             raise PromptError(f"token {wrong} is not in the vocabulary, which has {most} tokens")
 
 
-async def _aside(size: int, work: Callable[[], T]) -> T:
+async def aside(size: int, work: Callable[[], T]) -> T:
+    """What the work gives; done on another thread if it is about more than a few characters."""
     return work() if size <= _SHORT else await asyncio.to_thread(work)

@@ -14,6 +14,7 @@ from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.guard import check_text
 from ramet.runtime.server.openai.requests import MAX_ITEMS, Message, Tokens, Wire
 from ramet.runtime.server.pins import Pin
+from ramet.runtime.server.routes.tokens import check_tokens
 
 router = APIRouter(prefix="/v1/cache", tags=["cache"])
 
@@ -138,6 +139,9 @@ async def _forget(server: Server, tenant: Tenant, tokens: list[int]) -> dict[str
 
 
 async def _tokens(server: Server, prefix: Prefix) -> list[int]:
+    if isinstance(prefix.prompt, list):
+        check_tokens(server, prefix.prompt)
+        return prefix.prompt
     if prefix.prompt is not None:
         return (await server.prompts.one(prefix.prompt, server.most_bytes)).tokens
     messages = prefix.messages or []

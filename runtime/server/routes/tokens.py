@@ -1,13 +1,16 @@
 """`/tokenize` and `/detokenize`: what the model reads of a text, and the text of tokens."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ramet.runtime.server.context import TheServer
+from ramet.runtime.errors import ContextLengthError
+from ramet.runtime.server.context import Server, TheServer
 from ramet.runtime.server.guard import check_text
+from ramet.runtime.server.openai.prompts import Prompts, aside
 from ramet.runtime.server.openai.requests import MAX_MESSAGES, Integer, Message, Wire
 from ramet.runtime.server.routes.openai import check_model
 
@@ -43,27 +46,39 @@ class DetokenizeRequest(Wire):
 async def tokenize(body: TokenizeRequest, server: TheServer) -> dict[str, Any]:
     """The tokens of a text, or of messages as a chat writes them."""
     check_model(server, body.model)
-    prompts, tokenizer = server.prompts, server.prompts.tokenizer
+    texts = [message.text for message in body.messages or []] or [body.prompt or ""]
+    check_text(texts, server.most_bytes)
+    size = sum(map(len, texts)) + len(texts)
+    context = server.engine.engine.core.context
+    return await aside(size, lambda: _tokens_of(server.prompts, body)) | {"max_model_len": context}
+
+
+def _tokens_of(prompts: Prompts, body: TokenizeRequest) -> dict[str, Any]:
     if body.messages is not None:
-        check_text([message.text for message in body.messages], server.most_bytes)
         tokens = prompts.chat(body.messages, prompts=body.add_generation_prompt is not False)
     else:
-        text = body.prompt or ""
-        check_text([text], server.most_bytes)
         encode = prompts.plain if body.parse_special is False else prompts.whole
-        tokens = encode(text, start=body.add_special_tokens is not False)
-    told = {"count": len(tokens), "max_model_len": server.engine.engine.core.context}
+        tokens = encode(body.prompt or "", start=body.add_special_tokens is not False)
+    told: dict[str, Any] = {"tokens": tokens, "count": len(tokens)}
     if body.return_token_strs:
-        spelled = [tokenizer.token_bytes(token).decode("utf-8", "replace") for token in tokens]
-        return {"tokens": tokens, **told, "token_strs": spelled}
-    return {"tokens": tokens, **told}
+        spell = prompts.tokenizer.token_bytes
+        told["token_strs"] = [spell(token).decode("utf-8", "replace") for token in tokens]
+    return told
 
 
 @router.post("/detokenize")
 async def detokenize(body: DetokenizeRequest, server: TheServer) -> dict[str, Any]:
     """The text of tokens, with the names of control tokens."""
     check_model(server, body.model)
-    prompts = server.prompts
-    prompts.check(body.tokens)
-    backend = prompts.tokenizer.hf.backend_tokenizer
-    return {"prompt": backend.decode(body.tokens, skip_special_tokens=False)}
+    check_tokens(server, body.tokens)
+    decode = server.prompts.tokenizer.hf.backend_tokenizer.decode
+    text = await aside(len(body.tokens), lambda: decode(body.tokens, skip_special_tokens=False))
+    return {"prompt": text}
+
+
+def check_tokens(server: Server, tokens: Sequence[int]) -> None:
+    """Raises `ContextLengthError` for more than the context, `PromptError` for one that is none."""
+    context = server.engine.engine.core.context
+    if len(tokens) > context:
+        raise ContextLengthError(len(tokens), context)
+    server.prompts.check(tokens)
