@@ -24,7 +24,7 @@ def settings(url: str, key: str | None, timeout: float | None) -> dict[str, Any]
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
+def answering(url: str) -> Iterator[None]:
     """Inside, a connection that fails is a `RemoteError`."""
     try:
         yield

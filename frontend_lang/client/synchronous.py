@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from contextvars import Token
+from copy import copy
 from typing import Any, Self
 
 import httpx2
 
 from ramet import default
-from ramet.client.connection import answer_of, settings, told
+from ramet.client.connection import answer_of, answering, settings
 from ramet.client.errors import RemoteError
 from ramet.client.results import RemoteFinished
-from ramet.client.wire import PROGRAMS, Events, Sendable, batch_order, order, outcomes_of
+from ramet.client.wire import PROGRAMS, Events, Sendable, batch_order, options, order, outcomes_of
 from ramet.events import Event
 
 
@@ -31,6 +32,20 @@ class Client:
         self.url = url
         self._http = httpx2.Client(**settings(url, key, timeout))
         self._token: Token[default.Runner] | None = None
+        self._options: Mapping[str, Any] = {}
+
+    def with_options(
+        self, *, seed: int | None = None, limits: Mapping[str, float] | None = None
+    ) -> Self:
+        """This client, for runs that differ: with the same connections, which close with either.
+
+        Args:
+            seed: from which every draw follows by its place; item i of a batch adds i.
+            limits: lower than those of the server, as `{"tokens": 100}`.
+        """
+        other = copy(self)
+        other._options, other._token = {**self._options, **options(seed, limits)}, None
+        return other
 
     def run(self, program: Sendable, /, *args: Any, **kwargs: Any) -> RemoteFinished:
         """Run a program there, and wait for it. Leaving cancels it.
@@ -39,21 +54,22 @@ class Client:
             LanguageError: the program, or its arguments, are wrong.
             RemoteError: it was refused, or failed, or the server does not answer.
         """
-        return RemoteFinished.of(self._post(PROGRAMS, order(program, args, kwargs))["result"])
+        return RemoteFinished.of(self._post(order(program, args, kwargs))["result"])
 
     def run_batch(
         self, program: Sendable, arguments: Sequence[Mapping[str, Any]], /
     ) -> list[RemoteFinished | Exception]:
         """Run once for each mapping, sharing; each item's result, or its error, in its place."""
-        return outcomes_of(self._post(PROGRAMS, batch_order(program, arguments)))
+        return outcomes_of(self._post(batch_order(program, arguments)))
 
     def stream(self, program: Sendable, /, *args: Any, **kwargs: Any) -> "RemoteStream":
         """Run a program there, and hand out its events while it runs."""
-        return RemoteStream(self._http, self.url, order(program, args, kwargs))
+        body = {**order(program, args, kwargs), **self._options}
+        return RemoteStream(self._http, self.url, body)
 
-    def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        with told(self.url):
-            response = self._http.post(path, json=body)
+    def _post(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        with answering(self.url):
+            response = self._http.post(PROGRAMS, json={**body, **self._options})
         return answer_of(response)
 
     def close(self) -> None:
@@ -79,7 +95,7 @@ class RemoteStream(Iterator[Event]):
         self._events = Events()
         self._result: RemoteFinished | None = None
         self._open = ExitStack()
-        with told(url):
+        with answering(url):
             sent = http.stream("POST", PROGRAMS, json={**body, "stream": True})
             response = self._open.enter_context(sent)
             if response.is_error:
@@ -89,7 +105,7 @@ class RemoteStream(Iterator[Event]):
         self._lines = response.iter_lines()
 
     def __next__(self) -> Event:
-        with told(self._url):
+        with answering(self._url):
             for line in self._lines:
                 item = self._read(line)
                 if item is not None:

@@ -59,6 +59,12 @@ def batch_order(program: Sendable, items: Sequence[Mapping[str, Any]]) -> dict[s
     return {**_as_it_is(program), "batch": [*map(dict, items)]}
 
 
+def options(seed: int | None, limits: Mapping[str, float] | None) -> dict[str, Any]:
+    """What a body says besides the program and its arguments."""
+    given = {"seed": seed, "limits": None if limits is None else dict(limits)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _traced(program: Program[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph:
     try:
         return program.trace(*args, **kwargs)
@@ -106,8 +112,6 @@ class Events:
 
     def __init__(self) -> None:
         self._name = ""
-        self.id: str | None = None  # of the run, once the server has said it
-        self.last: int = 0  # of the last event
 
     def read(self, line: str) -> Event | RemoteFinished | None:
         """What a line tells, if anything; raises the error that it tells of."""
@@ -115,8 +119,6 @@ class Events:
         match field:
             case "event":
                 self._name = value
-            case "id":
-                self.last = int(value)
             case "data":
                 return self._take(json.loads(value))
             case _:
@@ -125,8 +127,6 @@ class Events:
 
     def _take(self, data: dict[str, Any]) -> Event | RemoteFinished | None:
         match self._name:
-            case "created":
-                self.id = data["id"]
             case "node":
                 return NodeStarted(data["node"], data["kind"], data["name"], data["path"])
             case "text":

@@ -122,6 +122,46 @@ def test_seeds_graphs_and_sources_are_sent(byte_tokenizer: Tokenizer) -> None:
     remote(byte_tokenizer, body)
 
 
+def test_seed_and_limits_of_one_run(byte_tokenizer: Tokenizer) -> None:
+    program = ramet.loads(
+        "program p(seed: int, limits: str):\n"
+        '    "{seed} {limits}"\n'
+        "    gen a(max_tokens=8, temperature=1.5, ignore_eos=true)\n"
+    )
+    arguments = {"seed": 1, "limits": "none"}
+
+    def body(served: Served, client: ramet.Client) -> None:
+        seeded = client.with_options(seed=7)
+        wanted = local(served, program.seeded(7), **arguments)["a"]
+        assert seeded.run(program, **arguments)["a"] == wanted
+        assert seeded.run(program.seeded(3), **arguments)["a"] == wanted
+        assert seeded.stream(program, **arguments).result()["a"] == wanted
+        (one,) = seeded.run_batch(program, [arguments])
+        assert isinstance(one, RemoteFinished)
+        assert one["a"] == wanted
+        short = seeded.with_options(limits={"tokens": 4})
+        with pytest.raises(ramet.LimitError) as limit:
+            short.run(program, **arguments)
+        assert limit.value.limit == "tokens"
+        assert client.run(program.seeded(7), **arguments)["a"] == wanted
+
+    async def coroutine(served: Served) -> None:
+        async with ramet.AsyncClient(url_of(served)) as client:
+            seeded = client.with_options(seed=7)
+            wanted = (await served.engine.run(program.seeded(7), **arguments))["a"]
+            assert (await seeded.run(program, **arguments))["a"] == wanted
+            *_, last = [item async for item in seeded.stream(program, **arguments)]
+            assert isinstance(last, RemoteFinished)
+            assert last["a"] == wanted
+
+    async def main() -> None:
+        async with listening(byte_tokenizer) as (served, _):
+            await coroutine(served)
+
+    remote(byte_tokenizer, body)
+    asyncio.run(main())
+
+
 def test_a_program_that_looks_cannot_be_sent(byte_tokenizer: Tokenizer) -> None:
     def body(served: Served, client: ramet.Client) -> None:
         with pytest.raises(ramet.ArgumentError, match="looks cannot be sent: the value of 'a'"):
