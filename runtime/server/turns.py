@@ -22,6 +22,8 @@ class Turns:
         self._config = config
         self._queues: dict[str, deque[Waiter]] = {}  # by tenant, the next one first
         self._of: Counter[str] = Counter()  # reserved, waiting and running, by tenant
+        self._under_way: Counter[str] = Counter()  # by tenant
+        self._shared = len({*config.keys.values()}) > 1  # there are several tenants
         self.running = 0
         self.waiting = 0
         self.closed = False  # the server drains
@@ -79,7 +81,7 @@ class Turns:
             try:
                 yield
             finally:
-                self.running -= 1
+                self._over(tenant.name)
         finally:
             if not reserved:
                 self.release(tenant)
@@ -97,12 +99,10 @@ class Turns:
         await self._idle.wait()
 
     async def _wait(self, tenant: str) -> None:
-        if not self.waiting and self.running < self._config.running:
-            self.running += 1
-            return
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._queues.setdefault(tenant, deque()).append(waiter)
         self.waiting += 1
+        self._next()
         try:
             async with asyncio.timeout(self._config.wait_s):
                 await waiter
@@ -120,7 +120,7 @@ class Turns:
     def _leave(self, tenant: str, waiter: Waiter) -> None:
         queue = self._queues.get(tenant, deque())
         if waiter not in queue:
-            self.running -= 1  # its turn came, and nobody was there to take it
+            self._over(tenant)  # its turn came, and nobody was there to take it
             return
         queue.remove(waiter)
         self.waiting -= 1
@@ -129,13 +129,33 @@ class Turns:
 
     def _next(self) -> None:
         """Give out the turns that are free: a tenant that got one goes to the end."""
-        while self._queues and self.running < self._config.running:
-            tenant, queue = next(iter(self._queues.items()))
+        while self.running < self._config.running:
+            most = self._most()
+            free = (name for name in self._queues if self._under_way[name] < most)
+            tenant = next(free, None)
+            if tenant is None:
+                return
+            queue = self._queues[tenant]
             waiter = queue.popleft()
             self.waiting -= 1
             del self._queues[tenant]
             if queue:
                 self._queues[tenant] = queue
             self.running += 1
+            self._under_way[tenant] += 1
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _most(self) -> int:
+        """Turns of one tenant, where there are several: half of all while others wait, and never
+        all of them, so that who comes later finds some."""
+        running = self._config.running
+        if not self._shared:
+            return running
+        return max(1, running // 2 if len(self._queues) > 1 else running - max(1, running // 8))
+
+    def _over(self, tenant: str) -> None:
+        self.running -= 1
+        self._under_way[tenant] -= 1
+        if not self._under_way[tenant]:
+            del self._under_way[tenant]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,13 @@ from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.turns import Turns
 
+KEYS = {"a-key": "a", "b-key": "b"}
 A, B = Tenant("a", b"a"), Tenant("b", b"b")
 
 
-def with_turns(body: Callable[[Turns], Awaitable[None]], **config: float) -> None:
+def with_turns(body: Callable[[Turns], Awaitable[None]], **config: Any) -> None:
     async def main() -> None:
-        turns = Turns(ServerConfig(**config))  # type: ignore[arg-type]
+        turns = Turns(ServerConfig(**config))
         await body(turns)
         await turns.idle()
         assert (turns.running, turns.waiting) == (0, 0)
@@ -45,6 +47,41 @@ def test_tenants_take_turns() -> None:
         assert order == ["a", "a", "b", "a", "b", "a"]
 
     with_turns(body, running=1)
+
+
+def test_a_tenant_takes_half_while_others_wait_and_never_all() -> None:
+    async def body(turns: Turns) -> None:
+        order: list[str] = []
+        first, gate = asyncio.Event(), asyncio.Event()
+        tasks = [asyncio.create_task(take(turns, A, order, first)) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert (order.count("a"), turns.waiting) == (14, 6)  # all but an eighth
+        tasks += [asyncio.create_task(take(turns, A, order, gate)) for _ in range(20)]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(take(turns, B, order, gate)) for _ in range(12)]
+        await asyncio.sleep(0)
+        assert order.count("b") == 2  # at once
+        first.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (order.count("b"), turns._under_way) == (8, {"a": 8, "b": 8})
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert not turns._under_way
+
+    with_turns(body, running=16, keys=KEYS)
+
+
+def test_a_single_tenant_takes_all() -> None:
+    async def body(turns: Turns) -> None:
+        gate = asyncio.Event()
+        tasks = [asyncio.create_task(take(turns, A, [], gate)) for _ in range(9)]
+        await asyncio.sleep(0)
+        assert (turns.running, turns.waiting) == (8, 1)
+        gate.set()
+        await asyncio.gather(*tasks)
+
+    with_turns(body, running=8)
 
 
 def test_the_queue_is_bounded() -> None:
