@@ -1,11 +1,10 @@
 """`/health` and `/ready`: the two that need no key."""
 
-from typing import Any
-
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from ramet.runtime.server.context import TheServer
+from ramet.runtime.server.errors import RETRY_S
 
 router = APIRouter(tags=["health"])
 
@@ -24,5 +23,6 @@ async def ready(server: TheServer) -> Response:
 
 
 def _answer(trouble: str | None) -> Response:
-    body: dict[str, Any] = {"status": "ok"} if trouble is None else {"status": trouble}
-    return JSONResponse(body, 200 if trouble is None else 503)
+    if trouble is None:
+        return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": trouble}, 503, {"Retry-After": str(RETRY_S)})

@@ -41,3 +41,18 @@ def test_health_and_ready_answer_without_a_key(byte_tokenizer: Tokenizer) -> Non
             assert answer.headers["x-request-id"].startswith("req_")
 
     serve(byte_tokenizer, body, keys={"secret": "me"})
+
+
+def test_who_is_not_well_says_when_to_ask_again(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        assert (await served.client.get("/ready")).status_code == 200
+        served.app.state.server.health.trouble = "a step takes too long"
+        for path in ("/health", "/ready"):
+            answer = await served.client.get(path)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        served.app.state.server.health.trouble = None
+        served.app.state.server.runs.turns.closed = True
+        answer = await served.client.get("/ready")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+    serve(byte_tokenizer, body)
