@@ -123,7 +123,7 @@ def _told(outcome: Outcome | None) -> str:
     return f'"error":{dumps((outcome or _CANCELLED).body)}'
 
 
-_CANCELLED = Refused(499, "it was cancelled", code="cancelled")
+_CANCELLED = Refused(409, "it was cancelled", code="cancelled")
 
 
 class Jobs:

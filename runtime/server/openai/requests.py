@@ -168,6 +168,13 @@ class CompletionRequest(Sampling):
 
 
 Role = Literal["system", "developer", "user", "assistant"]
+_NO_RESULTS = "this server calls no tools; write what one gave into a message of the user"
+
+
+def _no_tool(role: Any) -> Any:
+    if role in ("tool", "function"):
+        raise PydanticCustomError("unsupported", "{why}", {"why": _NO_RESULTS})
+    return role
 
 
 class TextPart(Wire):
@@ -180,9 +187,11 @@ class TextPart(Wire):
 class Message(Wire):
     """One message. `developer` is `system`, as templates know it."""
 
-    role: Annotated[Role, said(f"expected one of {', '.join(get_args(Role))}")]
+    role: Annotated[
+        Role, said(f"expected one of {', '.join(get_args(Role))}"), BeforeValidator(_no_tool)
+    ]
     content: Annotated[
-        str | Annotated[list[TextPart], Field(max_length=MAX_ITEMS)],
+        str | Annotated[list[TextPart], Field(max_length=MAX_ITEMS)] | None,
         said(f"expected a text, or a list of parts of the type text; {_TEXT_ONLY}"),
     ]
     name: Annotated[
@@ -194,12 +203,19 @@ class Message(Wire):
     audio: Annotated[None, Absent(why=_TEXT_ONLY)] = None
     tool_calls: Annotated[None, Absent([], why=_NO_TOOLS)] = None
     function_call: Annotated[None, Absent(why=_NO_TOOLS)] = None
+    tool_call_id: Annotated[None, Absent(why=_NO_RESULTS)] = None
     annotations: Annotated[None, Absent([], why="annotations are not supported")] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise _wrong("content is null, which only an assistant's may be")
+        return self
 
     @property
     def text(self) -> str:
-        if isinstance(self.content, str):
-            return self.content
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
         return "".join(part.text for part in self.content)
 
 
@@ -234,6 +250,7 @@ class ChatRequest(Sampling):
     top_logprobs: Integer | None = Field(default=None, ge=0)
     response_format: ResponseFormat | None = None
     continue_final_message: bool | None = None  # go on in the last message, an assistant's
+    add_generation_prompt: bool | None = None  # what invites the assistant; the opposite of that
 
     # No effect here.
     metadata: dict[str, str] | None = Field(default=None, max_length=MAX_ITEMS)
@@ -267,6 +284,9 @@ class ChatRequest(Sampling):
             raise _wrong("top_logprobs is given, but logprobs is not true")
         if self.continue_final_message and self.messages[-1].role != "assistant":
             raise _wrong("continue_final_message is true, but the last message is no assistant's")
+        invited = self.add_generation_prompt
+        if invited is not None and invited is (self.continue_final_message is True):
+            raise _wrong("of add_generation_prompt and continue_final_message one is true")
         return self
 
 

@@ -238,3 +238,19 @@ def test_an_asynchronous_client_that_leaves_takes_its_text_along(served: Live) -
 
     asyncio.run(main())
     assert served.all_back()
+
+
+def test_what_clients_send_along(served: Live) -> None:
+    def text(messages: Any, **more: Any) -> str:
+        body = {"model": "toy", "messages": messages, "max_tokens": 6, "temperature": 0, **more}
+        answer = served.http.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["choices"][0]["message"]["content"]
+
+    said: Any = [*HELLO, {"role": "assistant", "content": ""}, HELLO[1]]
+    null: Any = [*HELLO, {"role": "assistant", "content": None, "tool_calls": None}, HELLO[1]]
+    assert text(null) == text(said)
+    assert text(HELLO, add_generation_prompt=True) == text(HELLO)
+    begun: Any = [*HELLO, {"role": "assistant", "content": "So"}]
+    went_on = text(begun, continue_final_message=True)
+    assert text(begun, continue_final_message=True, add_generation_prompt=False) == went_on

@@ -35,33 +35,33 @@ def refused(served: Live, **request: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "says"),
     [
-        ("temperature", -1),
-        ("temperature", "hot"),
-        ("top_p", 7),
-        ("n", 0),
-        ("n", 17),
-        ("best_of", 17),
-        ("max_tokens", -1),
-        ("max_tokens", 1_000_000),
-        ("logprobs", 21),
-        ("presence_penalty", 3),
-        ("logit_bias", {"x": 1}),
-        ("logit_bias", {"1": 1000}),
-        ("stop", ["a"] * 17),
-        ("stop", ""),
-        ("seed", 2**70),
-        ("prompt", [True]),
-        ("prompt", ["a", 1]),
-        ("prompt", ["a"] * 65),
-        ("suffix", "end"),
+        ("temperature", -1, "from 0 to 100, not -1"),
+        ("temperature", "hot", "valid number"),
+        ("top_p", 7, "to 1, not 7"),
+        ("n", 0, "greater than or equal to 1"),
+        ("n", 17, "17 is more than the 16"),
+        ("best_of", 17, "17 is more than the 16"),
+        ("max_tokens", -1, "greater than or equal to 0"),
+        ("max_tokens", 1_000_000, "to 65536, not 1000000"),
+        ("logprobs", 21, "to 20, not 21"),
+        ("presence_penalty", 3, "from -2 to 2, not 3"),
+        ("logit_bias", {"x": 1}, "no token id"),
+        ("logit_bias", {"1": 1000}, "from -100 to 100"),
+        ("stop", ["a"] * 17, "at most 16 strings"),
+        ("stop", "", "1 to 256 bytes, not ''"),
+        ("seed", 2**70, "18446744073709551615"),
+        ("prompt", [True], "expected a text or its token ids"),
+        ("prompt", ["a", 1], "expected a text or its token ids"),
+        ("prompt", ["a"] * 65, "65 prompts is more than the 64"),
+        ("suffix", "end", "fills no gaps"),
     ],
 )
-def test_a_value_that_is_wrong_is_named(served: Live, field: str, value: Any) -> None:
+def test_a_value_that_is_wrong_is_named(served: Live, field: str, value: Any, says: str) -> None:
     error = refused(served, **{field: value})
     assert error["param"] == field
-    assert field in error["message"] or "n" in error["message"]
+    assert says in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,20 @@ def test_what_cannot_be_done_is_said(served: Live, extra: dict[str, Any], says: 
         ({"max_tokens": 3, "max_completion_tokens": 4}, "differ"),
         ({"response_format": {"type": "json_schema"}}, "json_schema"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "expected one of system"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "expected one of system"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]}, "calls no tools"),
+        ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "calls no tools"),
+        ({"messages": [{"role": "user", "content": "x", "tool_call_id": "c"}]}, "calls no tools"),
+        ({"messages": [{"role": "user", "content": None}]}, "content is null"),
+        ({"add_generation_prompt": False}, "one is true"),
+        (
+            {
+                "messages": [{"role": "assistant", "content": "x"}],
+                "add_generation_prompt": True,
+                "continue_final_message": True,
+            },
+            "one is true",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "text only"),
         ({"messages": [{"role": "user", "content": "x", "name": "Bo"}]}, "no place for names"),
         ({"continue_final_message": True}, "assistant"),

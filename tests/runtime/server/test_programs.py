@@ -193,6 +193,28 @@ def test_cancelling_gives_everything_back(byte_tokenizer: Tokenizer) -> None:
     serve(byte_tokenizer, body)
 
 
+def test_who_waits_for_what_another_cancels_is_told(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        def send(**more: Any) -> Any:
+            headers = {"Idempotency-Key": "a"}
+            return served.client.post(
+                "/v1/programs", json={"source": LONG, **more}, headers=headers
+            )
+
+        id = (await send(background=True)).json()["id"]
+        waiting = asyncio.create_task(send())
+        job = served.app.state.server.jobs._jobs[id]
+        for _ in range(500):
+            if job.followers:
+                break
+            await asyncio.sleep(0.001)
+        await served.client.delete(f"/v1/programs/{id}")
+        answer = await waiting
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "cancelled")
+
+    serve(byte_tokenizer, body)
+
+
 def test_the_same_key_runs_once(byte_tokenizer: Tokenizer) -> None:
     async def body(served: Served) -> None:
         async def send(key: str, **more: Any) -> Any:
