@@ -60,8 +60,9 @@ class ServerConfig:
     kept_bytes: int = 64 << 20  # of their events, and of their results as often
     kept_s: float = 300.0
     library: int = 256  # stored programs of one tenant
+    library_bytes: int = 16 << 20  # of them, as they were sent
     pinned_share: float = 0.25  # of all blocks, that one tenant may pin
-    stall_s: float = 30.0  # that a client may take for what it was sent
+    stall_s: float = 30.0  # that a client may take for its body, and for what it was sent
     step_s: float = 30.0  # that a step of the engine may take
     drain_s: float = 30.0  # that running programs get to end when the server is stopped
 

@@ -47,7 +47,7 @@ def test_a_browser_gives_a_key_as_its_password(byte_tokenizer: Tokenizer) -> Non
             answer = await served.client.get("/", auth=(user, key))
             assert answer.status_code == status
         for broken in ("Basic", "Basic ä", "Basic YS1rZXk"):
-            headers = {"Authorization": broken.encode()}
+            headers = {b"Authorization": broken.encode()}
             assert (await served.client.get("/", headers=headers)).status_code == 401
 
     serve(byte_tokenizer, body, keys=KEYS)
