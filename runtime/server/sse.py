@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from math import inf
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -60,17 +61,19 @@ class EventStream(Response):
         self._events = events
         self._stall_s = stall_s
         self._on_close = on_close
-        self._sent = 0.0
+        self._sent = inf  # when, by the loop's clock; before the first and after the last: never
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(gone(receive))
+        tasks = [
+            asyncio.create_task(each)
+            for each in (self._send(send), gone(receive), self._beat(send))
+        ]
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leaving.cancel()
-            sending.cancel()
-            ended, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            ended, *_ = await asyncio.gather(*tasks, return_exceptions=True)
             if self._on_close is not None:
                 await self._on_close()
         if isinstance(ended, Exception) and not isinstance(ended, OSError):
@@ -79,12 +82,10 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            beating = asyncio.create_task(self._beat(send))
-            try:
-                async for each in events:
-                    await self._write(send, each)
-            finally:
-                beating.cancel()
+            self._sent = asyncio.get_running_loop().time()
+            async for each in events:
+                await self._write(send, each)
+            self._sent = inf
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send, body: bytes) -> None:

@@ -19,6 +19,7 @@ class Stored:
     parameters: list[dict[str, Any]]
     plan: dict[str, Any]  # without arguments
     created: int
+    size: int  # bytes, as it was sent
 
     def view(self, *, whole: bool = True) -> dict[str, Any]:
         """What a client sees of it."""
@@ -37,6 +38,7 @@ class Library:
 
     def __init__(self, config: ServerConfig) -> None:
         self._most = config.library
+        self._most_bytes = config.library_bytes
         self._stored: dict[str, dict[str, Stored]] = {}
 
     def put(
@@ -46,8 +48,9 @@ class Library:
         program: AnyProgram,
         parameters: list[dict[str, Any]],
         plan: dict[str, Any],
+        size: int,
     ) -> tuple[Stored, bool]:
-        """Store it, and whether the name is new; `Refused` if there are too many."""
+        """Store it, and whether the name is new; `Refused` if there are too many, or too large."""
         mine = self._stored.setdefault(tenant.name, {})
         new = name not in mine
         if new and len(mine) >= self._most:
@@ -58,7 +61,17 @@ class Library:
                 limit="library",
                 most=self._most,
             )
-        mine[name] = Stored(name, program, parameters, plan, int(time.time()))
+        others = sum(each.size for each in mine.values() if each.name != name)
+        if others + size > self._most_bytes:
+            raise Refused(
+                400,
+                f"the library holds {self._most_bytes:,} bytes of programs, and has {others:,} "
+                f"besides these {size:,}; delete one",
+                code="limit_exceeded",
+                limit="library_bytes",
+                most=self._most_bytes,
+            )
+        mine[name] = Stored(name, program, parameters, plan, int(time.time()), size)
         return mine[name], new
 
     def get(self, tenant: Tenant, name: str) -> Stored:

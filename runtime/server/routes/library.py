@@ -31,11 +31,14 @@ async def list_library(server: TheServer, tenant: TheTenant) -> Response:
 
 
 @router.put("/{name}", responses={201: {}})
-async def store(name: Name, body: ProgramBody, server: TheServer, tenant: TheTenant) -> Response:
+async def store(
+    name: Name, body: ProgramBody, request: Request, server: TheServer, tenant: TheTenant
+) -> Response:
     """Check a program, plan it, and store it; what had the name is replaced."""
     program, plan = await server.checks.do(partial(plan_of, server, body.sent, {}))
     parameters: list[dict[str, Any]] = described(program)["parameters"]
-    stored, new = server.library.put(tenant, name, program, parameters, plan)
+    size = len(await request.body())
+    stored, new = server.library.put(tenant, name, program, parameters, plan, size)
     return Json(stored.view(), 201 if new else 200)
 
 

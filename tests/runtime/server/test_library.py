@@ -68,6 +68,23 @@ def test_a_library_holds_so_many_and_no_more(byte_tokenizer: Tokenizer) -> None:
     serve(byte_tokenizer, body, library=2)
 
 
+def test_a_library_holds_so_many_bytes(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        async def put(name: str, size: int) -> int:
+            sent = {"source": TIPS + "#" * (size - len(TIPS))}
+            return (await served.client.put(f"/v1/library/{name}", json=sent)).status_code
+
+        assert await put("a", 4_000) == 201
+        assert await put("b", 4_000) == 201
+        assert await put("c", 4_000) == 400
+        assert await put("b", 5_500) == 200  # instead of what it was
+        assert await put("c", 400) == 400
+        await served.client.delete("/v1/library/a")
+        assert await put("c", 4_000) == 201
+
+    serve(byte_tokenizer, body, library_bytes=9_800)
+
+
 def test_a_library_is_its_tenants_own(byte_tokenizer: Tokenizer) -> None:
     async def body(served: Served) -> None:
         def bob(**more: Any) -> dict[str, Any]:
