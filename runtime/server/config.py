@@ -57,7 +57,7 @@ class ServerConfig:
     tenant: int = 64  # runs of one tenant, waiting and under way
     log_bytes: int = 2 << 20  # of the events of one program that can be asked for again
     kept: int = 256  # programs of one tenant that are over, and can be asked for
-    kept_bytes: int = 64 << 20  # of their events, and of their results as often
+    kept_bytes: int = 64 << 20  # of their events and results
     kept_s: float = 300.0
     library: int = 256  # stored programs of one tenant
     library_bytes: int = 16 << 20  # of them, as they were sent

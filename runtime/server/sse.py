@@ -18,6 +18,9 @@ T = TypeVar("T")
 BEAT_S = 15.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
 
+HEAD_S = 10.0
+"""Seconds after which a stream begins that has nothing to say yet."""
+
 DONE = b"data: [DONE]\n\n"
 """The last event of an OpenAI stream."""
 
@@ -99,6 +102,31 @@ class EventStream(Response):
             await asyncio.sleep(BEAT_S)
             if loop.time() - self._sent >= BEAT_S:
                 await self._write(send, b": waiting\n\n")
+
+
+async def first_of(
+    request: Request, items: AsyncGenerator[T, None]
+) -> tuple[asyncio.Future[T], Callable[[], Awaitable[None]]]:
+    """The first item, awaited for `HEAD_S` seconds at most, and what closes all: for a stream.
+
+    What goes wrong in that time is raised, so that the answer has a status that says so; `Refused`
+    once the client is gone. Later the stream begins without it, for proxies to keep the connection.
+    """
+    first = asyncio.ensure_future(anext(items))
+
+    async def close() -> None:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await items.aclose()
+
+    try:
+        await while_connected(request, asyncio.wait({first}, timeout=HEAD_S))
+        if first.done():
+            first.result()
+    except BaseException:
+        await close()
+        raise
+    return first, close
 
 
 async def gone(receive: Receive) -> None:

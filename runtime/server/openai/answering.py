@@ -1,6 +1,6 @@
 """From asks to an answer, whole or as a stream: the way that both routes go."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from ramet.runtime.server.merging import merged
 from ramet.runtime.server.openai.answers import Answer
 from ramet.runtime.server.openai.pieces import Piece, Pieces
 from ramet.runtime.server.openai.requests import Sampling
-from ramet.runtime.server.sse import DONE, EventStream, event, while_connected
+from ramet.runtime.server.sse import DONE, EventStream, event, first_of, while_connected
 
 Items = AsyncGenerator[tuple[int, Item], None]
 
@@ -54,15 +54,15 @@ async def answered(
     answer: Answer,
     choices: int,
 ) -> Response:
-    """The answer to a request; a stream begins with its first item, so that what is refused has a
-    status that says so."""
+    """The answer to a request; a stream begins with its first item, if that comes soon, so that
+    what is refused has a status that says so."""
     if not body.stream:
         told = await while_connected(request, _all(items, pieces))
         return JSONResponse(answer.whole(told, pieces.usage))
-    first = await while_connected(request, anext(items))
+    first, close = await first_of(request, items)
     usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     chunks = _chunks(first, items, pieces, answer, choices, usage)
-    return EventStream(chunks, stall_s=server.config.stall_s, on_close=items.aclose)
+    return EventStream(chunks, stall_s=server.config.stall_s, on_close=close)
 
 
 async def _all(items: Items, pieces: Pieces) -> list[Piece]:
@@ -71,7 +71,7 @@ async def _all(items: Items, pieces: Pieces) -> list[Piece]:
 
 
 async def _chunks(
-    first: tuple[int, Item],
+    first: Awaitable[tuple[int, Item]],
     items: Items,
     pieces: Pieces,
     answer: Answer,
@@ -84,7 +84,7 @@ async def _chunks(
         async with aclosing(items):
             for chunk in answer.opening(choices):
                 yield event({**chunk, **more})
-            for piece in pieces.of(*first):
+            for piece in pieces.of(*await first):
                 yield event({**answer.chunk(piece), **more})
             async for number, item in items:
                 for piece in pieces.of(number, item):

@@ -1,7 +1,7 @@
 """The routes that SGLang's frontend calls, so that its programs run against this server."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any
 
@@ -15,7 +15,7 @@ from ramet.runtime.server.context import TheServer, TheTenant
 from ramet.runtime.server.errors import Refused, refused
 from ramet.runtime.server.openai.answering import Items, check_number, items_of
 from ramet.runtime.server.sglang import Answers, GenerateRequest, ask_of
-from ramet.runtime.server.sse import DONE, EventStream, event, while_connected
+from ramet.runtime.server.sse import DONE, EventStream, event, first_of, while_connected
 
 router = APIRouter(tags=["sglang"])
 
@@ -42,9 +42,9 @@ async def generate(
     if not body.stream:
         await while_connected(request, _take_all(items, answers))
         return JSONResponse(answers.all())
-    first = await while_connected(request, anext(items))
+    first, close = await first_of(request, items)
     return EventStream(
-        _events(first, items, answers), stall_s=server.config.stall_s, on_close=items.aclose
+        _events(first, items, answers), stall_s=server.config.stall_s, on_close=close
     )
 
 
@@ -55,11 +55,11 @@ async def _take_all(items: Items, answers: Answers) -> None:
 
 
 async def _events(
-    first: tuple[int, Item], items: Items, answers: Answers
+    first: Awaitable[tuple[int, Item]], items: Items, answers: Answers
 ) -> AsyncGenerator[bytes, None]:
     try:
         async with aclosing(items):
-            if (answer := answers.take(*first)) is not None:
+            if (answer := answers.take(*await first)) is not None:
                 yield event(answer)
             async for number, item in items:
                 if (answer := answers.take(number, item)) is not None:

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 import ramet
 from ramet.limits import Limits
+from ramet.runtime.server import sse
+from ramet.runtime.server.errors import Refused
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, serve
 
@@ -24,6 +27,26 @@ def asks(n: int, tokens: int) -> list[tuple[str, dict[str, Any]]]:
         ("/v1/chat/completions", {**own, "messages": HELLO}),
         ("/generate", {"text": "a", "sampling_params": sampling}),
     ]
+
+
+async def streamed(served: Served, path: str, ask: dict[str, Any], send: Any) -> None:
+    """Ask for a stream; each message of the answer is given to `send` as it comes."""
+    body = json.dumps({**ask, "stream": True}).encode()
+    come = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        return come.pop() if come else await asyncio.Event().wait()
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+    }
+    await served.app(scope, receive, send)
 
 
 async def refusal(served: Served, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -97,28 +120,50 @@ def test_a_stream_that_cannot_begin_leaves_no_reservation(byte_tokenizer: Tokeni
     async def body(served: Served) -> None:
         kept: list[Any] = []  # or else the garbage collector closes what nobody does
         sys.set_asyncgen_hooks(firstiter=kept.append)
+
+        async def send(message: Any) -> None:
+            raise OSError("the client is gone")
+
         for path, ask in asks(1, 4000):
-            body = json.dumps({**ask, "stream": True}).encode()
-            come = [{"type": "http.request", "body": body, "more_body": False}]
-
-            async def receive(come: Any = come) -> Any:
-                return come.pop() if come else await asyncio.Event().wait()
-
-            async def send(message: Any) -> None:
-                raise OSError("the client is gone")
-
-            scope = {
-                "type": "http",
-                "http_version": "1.1",
-                "method": "POST",
-                "path": path,
-                "raw_path": path.encode(),
-                "query_string": b"",
-                "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-            }
-            await served.app(scope, receive, send)  # pyright: ignore[reportArgumentType]
+            await streamed(served, path, ask, send)
             turns = served.app.state.server.runs.turns
             assert (turns.running, turns._of.total()) == (0, 0), path
+
+    serve(byte_tokenizer, body)
+
+
+def test_a_stream_that_waits_begins_all_the_same(
+    byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "HEAD_S", 0.05)
+
+    async def body(served: Served) -> None:
+        for fails in (False, True):
+            for path, ask in asks(1, 2):
+                go_on, begun = threading.Event(), asyncio.Event()
+                forward, sent = served.model.forward, bytearray()
+
+                def slow(*args: Any, go_on: Any = go_on, forward: Any = forward) -> Any:
+                    go_on.wait(10)
+                    return forward(*args)
+
+                async def send(message: Any, begun: Any = begun, sent: Any = sent) -> None:
+                    assert message.get("status", 200) == 200
+                    begun.set()
+                    sent += message.get("body", b"")
+
+                served.model.forward = slow  # type: ignore[method-assign]
+                answer = asyncio.create_task(streamed(served, path, ask, send))
+                async with asyncio.timeout(5):
+                    await begun.wait()
+                if fails:
+                    served.app.state.server.runs.end_all(Refused(503, "enough"))
+                go_on.set()
+                await answer
+                served.model.forward = forward  # type: ignore[method-assign]
+                assert (b"enough" in sent) == fails
+                assert sent.endswith(b"data: [DONE]\n\n")
+                assert await served.all_back()
 
     serve(byte_tokenizer, body)
 
