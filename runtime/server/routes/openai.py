@@ -53,8 +53,8 @@ async def chat_completions(
     check_text([message.text for message in body.messages], server.most_bytes)
     continues = body.continue_final_message is True
     tokens = await server.prompts.of_chat(body.messages, continues=continues)
-    room = min(server.room(len(tokens)), server.config.program.tokens // (body.n or 1))
-    ask = chat_ask(body, tokens, room)
+    share = server.config.program.tokens // max(body.n or 1, body.beams or 1)
+    ask = chat_ask(body, tokens, min(server.room(len(tokens)), share))
     server.runs.check(ask)
     pieces = Pieces(server.prompts.tokenizer, [ask], ask.samples, chat=True)
     items = items_of(server, tenant, [ask], since)

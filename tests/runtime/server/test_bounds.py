@@ -73,8 +73,9 @@ def test_samples_and_beams_share_the_tokens_of_a_run(byte_tokenizer: Tokenizer) 
             error = await refusal(served, path, ask)
             told = (error["code"], error["param"], error["limit"], error["most"])
             assert told == ("limit_exceeded", "max_tokens", "tokens", 20), path
-        chat = {"model": "default", "n": 2, "messages": HELLO}
-        for path, ask in [*asks(2, 10), ("/v1/chat/completions", chat)]:
+        chat = {"model": "default", "messages": HELLO}
+        unsaid = [("/v1/chat/completions", {**chat, each: 2}) for each in ("n", "beams")]
+        for path, ask in [*asks(2, 10), *unsaid]:
             assert (await served.client.post(path, json=ask)).status_code == 200, path
 
     serve(byte_tokenizer, body, program=Limits(tokens=20))
