@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -113,8 +114,10 @@ def test_a_body_that_does_not_come(byte_tokenizer: Tokenizer) -> None:
                 writer.write(head + b"Content-Length: 100\r\n\r\n" + begun)
                 dripping = asyncio.create_task(_drip(writer))
                 async with asyncio.timeout(5):
-                    answer = await reader.read()  # to the end: the connection is closed
-                dripping.cancel()
+                    answer = await reader.readuntil(b"}}")
+                    dripping.cancel()
+                    with suppress(ConnectionError):  # a drop may have met a closed door
+                        assert await reader.read() == b"", "the connection is closed"
                 writer.close()
                 assert answer.startswith(b"HTTP/1.1 408 "), answer
                 assert b'"body_too_slow"' in answer
