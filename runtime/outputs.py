@@ -41,11 +41,11 @@ class Outputs:
             elif isinstance(entry.task, Expansion):
                 expanding += [(each, entry.task) for each in rows]
             elif isinstance(entry.task, Scoring):
-                read = partial(_score, entry.task, entry, logits[rows.start : rows.stop])
-                self._score(entry.task, read, reading)
+                launch = partial(_score, entry.task, entry, logits[rows.start : rows.stop])
+                self._launch(entry.task, launch, reading)
             elif isinstance(entry.task, TrieScoring):
-                read = partial(_score_trie, entry.task, entry, logits[rows.start : rows.stop])
-                self._score(entry.task, read, reading)
+                launch = partial(_score_trie, entry.task, entry, logits[rows.start : rows.stop])
+                self._launch(entry.task, launch, reading)
         for task, read in reading:
             self._read(task, read)
         if expanding:
@@ -115,15 +115,15 @@ class Outputs:
             task.found = each
             self._end(task, each.error)
 
-    def _score(
+    def _launch(
         self,
         task: Scoring | TrieScoring,
-        score: Callable[[], Read],
+        launch: Callable[[], Read],
         reading: list[tuple[Scoring | TrieScoring, Read]],
     ) -> None:
         """One request's own exception boundary, too."""
         try:
-            reading.append((task, score()))
+            reading.append((task, launch()))
         except Exception as error:
             self._end(task, _failure(error))
 

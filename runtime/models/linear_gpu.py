@@ -1,6 +1,5 @@
 """Linear layers on a GPU. Imports triton; only who loads a model to a GPU imports it."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,7 +21,7 @@ class GpuLinear:
         return F.linear(x, self._weight, self._bias)
 
     def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        total = torch.addmm(residual, x, self._weight.t(), out=residual)
+        total = residual.addmm_(x, self._weight.t())
         return total if self._bias is None else total.add_(self._bias)
 
     def of_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:

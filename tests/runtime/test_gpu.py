@@ -84,12 +84,18 @@ def test_decode_steps_are_captured(byte_tokenizer: Tokenizer) -> None:
 def test_what_cannot_be_captured_leaves_the_thread_as_it_was() -> None:
     """`item` waits for the device, which a capture forbids."""
     device = torch.device("cuda", torch.cuda.current_device())
-    capture, numbers = CudaCapture(device), torch.ones(4, device=device)
+    numbers = torch.ones(4, device=device)
+
+    def waits() -> None:
+        numbers.add_(numbers.sum().item())
+
+    def doubles() -> None:
+        numbers.mul_(2)
+
     with pytest.raises(RuntimeError):
-        capture(lambda: numbers.add_(numbers.sum().item()))
+        CudaCapture(device)(waits)
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
-    numbers.fill_(1)
-    graph = capture(lambda: numbers.mul_(2))
+    graph = CudaCapture(device)(doubles)
     numbers.fill_(1)
     graph.replay()
     assert numbers.tolist() == [2, 2, 2, 2]

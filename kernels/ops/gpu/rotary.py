@@ -6,9 +6,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ramet.kernels.gpu.jit import kernel
+from ramet.kernels.gpu.write import largest
 from ramet.kernels.rotary import HeadNorms, Rotary
-
-_LARGEST = {torch.float8_e4m3fn: 448.0}  # beyond it float8 has only NaN
 
 
 def rotate_and_write(
@@ -56,7 +55,7 @@ def rotate_and_write(
             HALF=dim // 2,
             BLOCK=triton.next_power_of_2(dim // 2),
             NORMED=norms is not None,
-            LARGEST=_LARGEST.get(data.dtype, 0.0),
+            LARGEST=largest(data.dtype),
             num_warps=1,
         )
     return query

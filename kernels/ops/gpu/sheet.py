@@ -29,6 +29,9 @@ class Sheet:
         Raises:
             ValueError: one does not fit; nothing was written.
         """
+        for index, (array, room) in enumerate(zip(arrays, self._shapes, strict=True)):
+            if any(size > most for size, most in zip(array.shape, room, strict=True)):
+                raise ValueError(f"array {index} has room for {room}, and is {array.shape}")
         host = staging(len(self._buffer), torch.int32, self._buffer.device)
         for index, array in enumerate(arrays):
             inside = tuple(map(slice, array.shape))

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from ramet.kernels.gpu.jit import kernel
 
-_FLOAT8_LARGEST = 448.0  # e4m3fn
+
+def largest(dtype: torch.dtype) -> float:
+    """What a cache of this dtype is cut off at; 0: at nothing."""
+    return torch.finfo(dtype).max if dtype == torch.float8_e4m3fn else 0.0
 
 
 def write(data: Tensor, slots: Tensor, key: Tensor, value: Tensor) -> None:
@@ -45,7 +48,7 @@ def write(data: Tensor, slots: Tensor, key: Tensor, value: Tensor) -> None:
         value.stride(1),
         kv_heads,
         HEAD_DIM=dim,
-        LARGEST=_FLOAT8_LARGEST if data.dtype == torch.float8_e4m3fn else 0.0,
+        LARGEST=largest(data.dtype),
         BLOCK_H=triton.next_power_of_2(kv_heads),
         BLOCK_D=triton.next_power_of_2(dim),
     )

@@ -111,12 +111,16 @@ def test_merge(dim: int, dtype: torch.dtype, device: torch.device) -> None:
 
 
 def test_a_sheet(device: torch.device) -> None:
-    sheet = Sheet([3, 0, 40], device)
+    sheet = Sheet([(3,), (0,), (9, 6)], device)
     sheet.fill([np.array([1, 2]), np.array([], np.int64), np.arange(40).reshape(8, 5)])
-    assert sheet.part(0, 3).tolist() == [1, 2, -1]
-    assert sheet.part(1, -1).tolist() == []
-    assert sheet.part(2, 8, 5)[7].tolist() == [35, 36, 37, 38, 39]
-    assert sheet.part(2, 40).data_ptr() % 64 == sheet.part(0, 3).data_ptr() % 64
-    with pytest.raises(ValueError, match="sub-buffer 0 holds 3 numbers, not 4"):
-        sheet.fill([np.arange(4), np.arange(0), np.arange(0)])
-    assert sheet.part(0, 3).tolist() == [1, 2, -1]
+    assert sheet.part(0)[:2].tolist() == [1, 2]
+    assert sheet.part(1).tolist() == []
+    assert sheet.part(2)[7, :5].tolist() == [35, 36, 37, 38, 39]
+    assert (sheet.part(0).shape, sheet.part(2).shape) == ((3,), (9, 6))
+    assert sheet.part(2).data_ptr() % 64 == sheet.part(0).data_ptr() % 64
+    kept = np.array([5]), np.array([], np.int64), np.ones((9, 6), np.int64)
+    for index, large in ((0, np.arange(4)), (1, np.arange(1)), (2, np.zeros((1, 7), np.int64))):
+        arrays = [*kept[:index], large, *kept[index + 1 :]]
+        with pytest.raises(ValueError, match=f"array {index} has room for"):
+            sheet.fill(arrays)
+    assert sheet.part(0)[:2].tolist() == [1, 2]

@@ -13,14 +13,30 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ramet.kernels import HeadNorms, Rotary
+from ramet.kernels.gpu import gate, norm
 from ramet.kernels.rotary import apart
 from ramet.runtime.models import PagedAttention, load_model
 from ramet.runtime.models.config import DecoderConfig
-from ramet.runtime.models.linear import FloatLinear
+from ramet.runtime.models.linear_gpu import GpuLinear
 from ramet.runtime.models.llama import LlamaDecoder
 from tests.runtime.models.tiny import NATIVE, saved
 
 GPU = torch.device("cuda", 0)
+
+
+class Launched:
+    """In place of a kernel: what it is launched with lies on the GPU."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __getitem__(self, grid: tuple[int, ...]) -> "Launched":
+        return self
+
+    def __call__(self, *arguments: object, **sizes: object) -> None:
+        tensors = [each for each in arguments if isinstance(each, Tensor)]
+        assert {each.device for each in tensors} == {GPU}
+        self.count += 1
 
 
 class NoCache:
@@ -41,7 +57,12 @@ class NoCache:
 
 
 @pytest.mark.parametrize("family", NATIVE)
-def test_the_native_decoder_stays_on_its_device(family: str, tmp_path: Any) -> None:
+def test_the_native_decoder_stays_on_its_device(
+    family: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms, gates = Launched(), Launched()
+    monkeypatch.setattr(norm, "_rms_norm", norms)
+    monkeypatch.setattr(gate, "_gated", gates)
     real, _ = load_model(str(saved(family)), dtype="bfloat16", cache=tmp_path)
     assert isinstance(real, LlamaDecoder)
     shape = replace(real.shape, device=GPU)
@@ -56,13 +77,14 @@ def test_the_native_decoder_stays_on_its_device(family: str, tmp_path: Any) -> N
                 if name in weights
                 else None
             ),
-            FloatLinear,
+            GpuLinear,
         )
         attention = PagedAttention(NoCache(shape.kv_heads, shape.head_dim), None)  # type: ignore[arg-type]
         tokens = torch.zeros(5, dtype=torch.int64, device=GPU)
         rows = torch.zeros(2, dtype=torch.int64, device=GPU)
         logits = model.forward(tokens, tokens, attention, rows)
     assert (logits.device, logits.dtype, logits.shape) == (GPU, torch.float32, (2, shape.vocab))
+    assert (norms.count, gates.count) == (2 * shape.layers + 1, shape.layers)
 
 
 def _shapes(family: str) -> dict[str, torch.Size]:
