@@ -6,8 +6,8 @@ The shapes are those of SmolLM2-135M, with weights of their own for each of its 
 no cache holds them from one pass to the next. In each turn every kind runs through all layers;
 `gops` is billions of multiplications and additions a second, from the median turn. `ours, int8`
 quantizes its input in groups of 64 and rotates them; `fbgemm` is
-`torch.ops.quantized.linear_dynamic`, with one scale for the whole batch; the others are packed
-once.
+`torch.ops.quantized.linear_dynamic`, with one scale for the whole batch; `torch` is
+`F.linear`, which lays its weight out anew in each call; the others are packed once.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from machine import median, seconds, write
 from rich.console import Console
 from torch import Tensor
@@ -51,6 +52,7 @@ KINDS: dict[str, Callable[[Tensor], Layer]] = {
     "ours, float32": partial(CompiledLinear, float32),
     "fbgemm, int8": fbgemm,
     "onednn, float32": FloatLinear,
+    "torch, float32": lambda weight: partial(F.linear, weight=weight),
     "onednn, bfloat16": bfloat16,
 }
 

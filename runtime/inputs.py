@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ramet.kernels.gpu.sheet import staging
+from ramet.kernels.memory import staging
 
 Ints = NDArray[np.int64]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ramet.kernels.gpu.penalties import NONE
-from ramet.kernels.gpu.sheet import staging
+from ramet.kernels.memory import staging
 from ramet.runtime.sampling.processors import Rows, packed_mask, penalty
 from ramet.runtime.sampling.row import SamplingRow
 

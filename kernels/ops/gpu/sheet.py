@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ramet.kernels.memory import staging
+
 _LINE = 16  # int32 numbers; arrays begin at multiples of 64 bytes
 
 
@@ -45,11 +47,3 @@ class Sheet:
     def _part(self, buffer: Tensor, index: int) -> Tensor:
         place, shape = self._places[index], self._shapes[index]
         return buffer[place : place + math.prod(shape)].view(shape)
-
-
-def staging(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory of the host, from which a copy to the device need not be waited for.
-
-    For a GPU it is page-locked; torch does not hand it out again before copies from it are done.
-    """
-    return torch.empty(count, dtype=dtype, pin_memory=device.type == "cuda")

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -107,8 +107,11 @@ async def forgotten(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[
 
 
 @router.delete("")
-async def all_forgotten(server: TheServer, tenant: TheTenant) -> dict[str, int]:
-    """Forget every context of the tenant's."""
+async def all_forgotten(request: Request, server: TheServer, tenant: TheTenant) -> dict[str, int]:
+    """Forget every context of the tenant's. A query is refused: it would not narrow that."""
+    if request.query_params:
+        message = "this forgets everything; POST /v1/cache/forget forgets what begins with a prefix"
+        raise Refused(400, message, code="unexpected_query")
     return await _forget(server, tenant, [])
 
 

@@ -77,6 +77,17 @@ def test_forgetting_a_prefix_leaves_the_others(byte_tokenizer: Tokenizer) -> Non
     serve(byte_tokenizer, body)
 
 
+def test_forgetting_all_takes_no_prefix(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        await completed(served, PROMPT)
+        answer = await served.client.delete("/v1/cache", params={"prefix": PROMPT})
+        assert answer.status_code == 400
+        assert "/v1/cache/forget" in answer.json()["error"]["message"]
+        assert await spans(served)
+
+    serve(byte_tokenizer, body)
+
+
 def test_a_tenant_sees_and_forgets_its_own_part_only(byte_tokenizer: Tokenizer) -> None:
     one, two = {"Authorization": "Bearer one"}, {"Authorization": "Bearer two"}
 
