@@ -16,6 +16,7 @@ from ramet.runtime.server.aside import Aside
 from ramet.runtime.server.auth import Keys
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.context import Server
+from ramet.runtime.server.document import Documented
 from ramet.runtime.server.health import Health
 from ramet.runtime.server.idempotency import Idempotency
 from ramet.runtime.server.jobs import Jobs
@@ -63,7 +64,8 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await watching
 
-    app = FastAPI(
+    app = Documented(
+        keyed=bool(config.keys),
         title="ramet",
         lifespan=lifespan,
         docs_url=None,

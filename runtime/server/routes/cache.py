@@ -10,11 +10,20 @@ from pydantic_core import PydanticCustomError
 from ramet.cache import explain, forget, spans
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.context import Server, TheServer, TheTenant
+from ramet.runtime.server.document import told
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.guard import check_text
 from ramet.runtime.server.openai.requests import MAX_ITEMS, Message, Tokens, Wire
 from ramet.runtime.server.pins import Pin
 from ramet.runtime.server.routes.tokens import check_tokens
+from ramet.runtime.server.shapes import (
+    CacheWindow,
+    Explained,
+    Forgotten,
+    PinAnswer,
+    PinEnded,
+    PinList,
+)
 
 router = APIRouter(prefix="/v1/cache", tags=["cache"])
 
@@ -38,7 +47,7 @@ class PinRequest(Prefix):
     seconds: float = Field(gt=0, le=86_400)
 
 
-@router.get("")
+@router.get("", responses=told(CacheWindow, 503))
 async def window(
     server: TheServer,
     tenant: TheTenant,
@@ -72,7 +81,7 @@ async def window(
     }
 
 
-@router.post("/explain")
+@router.post("/explain", responses=told(Explained, 503))
 async def explained(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[str, Any]:
     """How much of a prompt is cached, and where and how it leaves what is."""
     tokens = await _tokens(server, body)
@@ -100,13 +109,13 @@ async def explained(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[
     }
 
 
-@router.post("/forget")
+@router.post("/forget", responses=told(Forgotten, 503))
 async def forgotten(body: Prefix, server: TheServer, tenant: TheTenant) -> dict[str, int]:
     """Forget every context that begins so."""
     return await _forget(server, tenant, await _tokens(server, body))
 
 
-@router.delete("")
+@router.delete("", responses=told(Forgotten, 400, 503))
 async def all_forgotten(request: Request, server: TheServer, tenant: TheTenant) -> dict[str, int]:
     """Forget every context of the tenant's. A query is refused: it would not narrow that."""
     if request.query_params:
@@ -115,20 +124,20 @@ async def all_forgotten(request: Request, server: TheServer, tenant: TheTenant) 
     return await _forget(server, tenant, [])
 
 
-@router.post("/pins", status_code=201)
+@router.post("/pins", status_code=201, responses=told({201: PinAnswer}, 429, 503))
 async def pinned(body: PinRequest, server: TheServer, tenant: TheTenant) -> dict[str, Any]:
     """Evict the blocks of this prefix after all others, those too that are yet to be computed."""
     tokens = await _tokens(server, body)
     return _shown(await server.pins.pin(tenant, tokens, body.seconds))
 
 
-@router.get("/pins")
+@router.get("/pins", responses=told(PinList))
 async def pins(server: TheServer, tenant: TheTenant) -> dict[str, Any]:
     """The tenant's pins."""
     return {"pins": [_shown(pin) for pin in server.pins.of(tenant)]}
 
 
-@router.delete("/pins/{id}")
+@router.delete("/pins/{id}", responses=told(PinEnded))
 async def unpinned(id: str, server: TheServer, tenant: TheTenant) -> dict[str, str]:
     """End a pin."""
     if not server.pins.unpin(tenant, id):

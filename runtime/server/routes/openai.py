@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ramet.runtime.server.context import Server, TheServer, TheTenant
+from ramet.runtime.server.document import told
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.guard import check_text, hold
 from ramet.runtime.server.openai.answering import answered, check_number, items_of
@@ -14,13 +15,14 @@ from ramet.runtime.server.openai.answers import ChatAnswer, CompletionAnswer
 from ramet.runtime.server.openai.pieces import Pieces
 from ramet.runtime.server.openai.requests import ChatRequest, CompletionRequest
 from ramet.runtime.server.openai.settings import chat_ask, completion_ask
+from ramet.runtime.server.openai.shapes import ChatCompletion, Completion, ModelCard, ModelList
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 _BEGUN = int(time.time())
 
 
-@router.post("/completions")
+@router.post("/completions", responses=told(Completion, 404, 422, 429, 503, events=True))
 async def completions(
     body: CompletionRequest, request: Request, server: TheServer, tenant: TheTenant
 ) -> Response:
@@ -43,7 +45,7 @@ async def completions(
     return await answered(request, server, body, items, pieces, answer, n * len(asks))
 
 
-@router.post("/chat/completions")
+@router.post("/chat/completions", responses=told(ChatCompletion, 404, 422, 429, 503, events=True))
 async def chat_completions(
     body: ChatRequest, request: Request, server: TheServer, tenant: TheTenant
 ) -> Response:
@@ -62,13 +64,13 @@ async def chat_completions(
     return await answered(request, server, body, items, pieces, answer, ask.samples)
 
 
-@router.get("/models")
+@router.get("/models", responses=told(ModelList))
 async def models(server: TheServer) -> dict[str, Any]:
     """The one model that there is."""
     return {"object": "list", "data": [_model(server)]}
 
 
-@router.get("/models/{id:path}")
+@router.get("/models/{id:path}", responses=told(ModelCard))
 async def model(id: str, server: TheServer) -> dict[str, Any]:
     """That model, if it is the one."""
     check_model(server, id)

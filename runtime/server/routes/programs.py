@@ -12,9 +12,11 @@ from starlette.responses import Response
 from ramet.runtime.engine import AnyProgram
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.context import Server, TheServer, TheTenant
+from ramet.runtime.server.document import told
 from ramet.runtime.server.errors import Refused, respond
 from ramet.runtime.server.guard import hold, hold_nesting
 from ramet.runtime.server.jobs import Job, Order
+from ramet.runtime.server.shapes import AnyAnswer, Checked, OverAnswer, Planned, RanAnswer
 from ramet.runtime.server.sources import Sent, check, load, lowered, planned
 from ramet.runtime.server.sse import EventStream, while_connected
 from ramet.runtime.server.wire import Json
@@ -25,6 +27,9 @@ router = APIRouter(prefix="/v1/programs", tags=["programs"])
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key")]
 LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0)]
 Arguments = dict[str, Any]
+
+RUN = told({200: RanAnswer, 202: AnyAnswer}, 409, 422, 429, 503, events=True)
+"""What a run is answered with, whichever way its program came."""
 
 
 class Strict(BaseModel):
@@ -82,7 +87,7 @@ class RunProgramBody(RunBody, ProgramBody):
     """A program, and how to run it."""
 
 
-@router.post("", responses={200: {"content": {"text/event-stream": {}}}, 202: {}})
+@router.post("", responses=RUN)
 async def run_program(
     body: RunProgramBody,
     request: Request,
@@ -90,7 +95,11 @@ async def run_program(
     tenant: TheTenant,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Run a program."""
+    """Run a program, and answer with its result.
+
+    With `stream` the answer is server-sent events. With `background` it comes at once, the run goes
+    on, and can be asked for by its id. What is sent again with its `Idempotency-Key` runs once.
+    """
 
     async def program() -> AnyProgram:
         with server.runs.turns.reserved(tenant):
@@ -99,13 +108,13 @@ async def run_program(
     return await run(request, server, tenant, program, body, key)
 
 
-@router.post("/check")
+@router.post("/check", responses=told(Checked, 503))
 async def check_program(body: ProgramBody, server: TheServer) -> Response:
     """All mistakes of a program, each with its place; or what it takes."""
     return Json(await server.checks.do(partial(check, body.sent, server.config.program)))
 
 
-@router.post("/plan")
+@router.post("/plan", responses=told(Planned, 503))
 async def plan_program(body: PlanBody, server: TheServer) -> Response:
     """What a run can take: tokens, branches, blocks; and what is known ahead."""
     hold_nesting("arguments", body.arguments, server.config.program.nesting)
@@ -113,13 +122,13 @@ async def plan_program(body: PlanBody, server: TheServer) -> Response:
     return Json(plan)
 
 
-@router.get("/{id}")
+@router.get("/{id}", responses=told(AnyAnswer))
 async def get_program(id: str, server: TheServer, tenant: TheTenant) -> Response:
     """How it stands, and its result once it is there."""
     return _json(server.jobs.get(tenant, id))
 
 
-@router.delete("/{id}")
+@router.delete("/{id}", responses=told(OverAnswer))
 async def delete_program(id: str, server: TheServer, tenant: TheTenant) -> Response:
     """Cancel it, if it runs, and forget it."""
     job = server.jobs.get(tenant, id)
@@ -128,7 +137,7 @@ async def delete_program(id: str, server: TheServer, tenant: TheTenant) -> Respo
     return _json(job)
 
 
-@router.get("/{id}/events", responses={200: {"content": {"text/event-stream": {}}}})
+@router.get("/{id}/events", responses=told({}, 410, events=True))
 async def program_events(
     id: str, server: TheServer, tenant: TheTenant, last: LastEventId = None
 ) -> Response:

@@ -6,21 +6,23 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ramet.cache import forget
 from ramet.errors import RametError
 from ramet.runtime.server.asks import Item
 from ramet.runtime.server.context import TheServer, TheTenant
+from ramet.runtime.server.document import told
 from ramet.runtime.server.errors import Refused, refused
 from ramet.runtime.server.openai.answering import Items, check_number, items_of
+from ramet.runtime.server.openai.shapes import SglAnswer, SglModel, SglServer
 from ramet.runtime.server.sglang import Answers, GenerateRequest, ask_of
 from ramet.runtime.server.sse import DONE, EventStream, event, first_of, while_connected
 
 router = APIRouter(tags=["sglang"])
 
 
-@router.post("/generate")
+@router.post("/generate", responses=told(SglAnswer | list[SglAnswer], 422, 429, 503, events=True))
 async def generate(
     body: GenerateRequest, request: Request, server: TheServer, tenant: TheTenant
 ) -> Response:
@@ -71,16 +73,16 @@ async def _events(
     yield DONE
 
 
-@router.get("/get_model_info")
-@router.get("/model_info")
+@router.get("/get_model_info", responses=told(SglModel))
+@router.get("/model_info", responses=told(SglModel))
 async def get_model_info(server: TheServer) -> dict[str, Any]:
     """Which model, for a chat template to be found by its name."""
     model = server.engine.engine.config.model
     return {"model_path": model, "tokenizer_path": model, "is_generation": True}
 
 
-@router.get("/server_info")
-@router.get("/get_server_info")
+@router.get("/server_info", responses=told(SglServer))
+@router.get("/get_server_info", responses=told(SglServer))
 async def server_info(server: TheServer) -> dict[str, Any]:
     """The model, and how much room there is."""
     core = server.engine.engine.core
@@ -92,7 +94,7 @@ async def server_info(server: TheServer) -> dict[str, Any]:
     }
 
 
-@router.get("/health_generate")
+@router.get("/health_generate", response_class=Response, responses=told({}, 503))
 async def health_generate(server: TheServer) -> Response:
     """As `/health`: whether steps finish."""
     if server.health.trouble is not None:
@@ -100,7 +102,7 @@ async def health_generate(server: TheServer) -> Response:
     return Response(status_code=200)
 
 
-@router.post("/flush_cache")
+@router.post("/flush_cache", response_class=PlainTextResponse, responses=told({}, 503))
 async def flush_cache(server: TheServer, tenant: TheTenant) -> Response:
     """Forget every prefix of the tenant."""
     await server.engine.ask(lambda core: forget(core.pool, [], tenant.scope))

@@ -9,9 +9,11 @@ from pydantic_core import PydanticCustomError
 
 from ramet.runtime.errors import ContextLengthError
 from ramet.runtime.server.context import Server, TheServer
+from ramet.runtime.server.document import told
 from ramet.runtime.server.guard import check_text
 from ramet.runtime.server.openai.prompts import Prompts, aside
 from ramet.runtime.server.openai.requests import MAX_MESSAGES, Integer, Message, Wire
+from ramet.runtime.server.openai.shapes import Detokenized, Tokenized
 from ramet.runtime.server.routes.openai import check_model
 
 router = APIRouter(tags=["tokens"])
@@ -42,7 +44,7 @@ class DetokenizeRequest(Wire):
     tokens: Annotated[list[Integer], Field(max_length=1 << 20)]
 
 
-@router.post("/tokenize")
+@router.post("/tokenize", responses=told(Tokenized, 404))
 async def tokenize(body: TokenizeRequest, server: TheServer) -> dict[str, Any]:
     """The tokens of a text, or of messages as a chat writes them."""
     check_model(server, body.model)
@@ -66,7 +68,7 @@ def _tokens_of(prompts: Prompts, body: TokenizeRequest) -> dict[str, Any]:
     return told
 
 
-@router.post("/detokenize")
+@router.post("/detokenize", responses=told(Detokenized, 404))
 async def detokenize(body: DetokenizeRequest, server: TheServer) -> dict[str, Any]:
     """The text of tokens, with the names of control tokens."""
     check_model(server, body.model)
