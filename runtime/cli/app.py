@@ -3,6 +3,7 @@
 """
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -263,6 +264,14 @@ def serve(
         Literal["float32", "bfloat16", "float16", "int8"] | None,
         typer.Option(help="What the model computes with; the device's own default if not given."),
     ] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where stored programs outlive the server; made if it is not there. Else they are "
+            "in memory.",
+        ),
+    ] = None,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds that running programs get to end on SIGTERM.")
     ] = 30.0,
@@ -287,6 +296,7 @@ def serve(
         host=host,
         port=port,
         keys=keys,
+        library=library,
         drain=drain,
         limits=limit or [],
     )

@@ -37,6 +37,7 @@ def run_server(
     host: str,
     port: int,
     keys: str | None,
+    library: Path | None,
     drain: float,
     limits: Sequence[str],
 ) -> None:
@@ -49,6 +50,7 @@ def run_server(
             keys=keys_of(keys, os.environ.get("RAMET_KEYS")),
             model=name or model,
             program=limits_for(of_programs, program_limits()),
+            library_folder=library,
             drain_s=drain,
             **of_server,
         )

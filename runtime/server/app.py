@@ -25,6 +25,7 @@ from ramet.runtime.server.middleware import BodyLimit, Boundary, KeyCheck
 from ramet.runtime.server.openai.prompts import Prompts
 from ramet.runtime.server.pins import Pins
 from ramet.runtime.server.routes import ROUTERS
+from ramet.runtime.server.routes.programs import plan_of
 from ramet.runtime.server.runs import Runs
 from ramet.runtime.server.stored import Library
 
@@ -33,7 +34,11 @@ SILENT = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configur
 
 
 def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
-    """The application. The engine stays the caller's, who closes it."""
+    """The application. The engine stays the caller's, who closes it.
+
+    Raises:
+        LibraryError: the folder of the library cannot be used.
+    """
     runs = Runs(engine, config)
     jobs = Jobs(runs, config)
     server = Server(
@@ -50,6 +55,7 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
         Aside(config.checking),
         Aside(config.running + config.queue),
     )
+    server.library.load(lambda sent: plan_of(server, sent, {}))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -60,6 +66,7 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
             await jobs.close()
             server.checks.close()
             server.starts.close()
+            server.library.close()
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
+from pathlib import Path
 
 from ramet.errors import RametError
 from ramet.limits import Limits
@@ -61,6 +62,7 @@ class ServerConfig:
     kept_s: float = 300.0
     library: int = 256  # stored programs of one tenant
     library_bytes: int = 16 << 20  # of them, as they were sent
+    library_folder: Path | None = None  # where they outlive the server; else in memory
     pinned_share: float = 0.25  # of all blocks, that one tenant may pin
     stall_s: float = 30.0  # that a client may take for its body, and for what it was sent
     step_s: float = 30.0  # that a step of the engine may take

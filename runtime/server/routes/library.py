@@ -49,7 +49,7 @@ async def get_stored(name: Name, server: TheServer, tenant: TheTenant) -> Respon
     return Json(server.library.get(tenant, name).view())
 
 
-@router.delete("/{name}", responses=told(StoredDeleted))
+@router.delete("/{name}", responses=told(StoredDeleted, 503))
 async def delete_stored(name: Name, server: TheServer, tenant: TheTenant) -> Response:
     """Forget it; its runs go on."""
     await server.library.delete(tenant, name)
