@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +77,16 @@ def serve(tokenizer: Tokenizer, body: Body, **settings: Any) -> None:
             await body(served)
 
     asyncio.run(main())
+
+
+def routes_of(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Every method and path, those of included routers and mounted applications too."""
+    for route in routes:
+        if (router := getattr(route, "original_router", None)) is not None:
+            yield from routes_of(router.routes)
+            continue
+        methods = getattr(route, "methods", None)
+        yield from ((method, route.path) for method in methods or {"GET"})
 
 
 @asynccontextmanager

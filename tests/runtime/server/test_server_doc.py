@@ -1,25 +1,54 @@
-"""The curl lines of docs/server.md, run in their order; `...` stands for anything."""
+"""The curl lines of docs/server.md, run in their order (`...` stands for anything), and that the
+pages have one for every route.
+"""
 
 import asyncio
 import re
+import shlex
 import subprocess
+from collections.abc import Iterator
 from doctest import ELLIPSIS, OutputChecker
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.routing import compile_path
 
 from ramet.runtime import AsyncEngine, Engine
 from ramet.runtime.server import ServerConfig, create_app
 from ramet.runtime.server.serve import Listener, listen
+from ramet.runtime.tokenizer import Tokenizer
 from tests.pages import blocks_of, page_of, told
+from tests.runtime.server.serving import Served, routes_of, serve
 
 ADDRESS = "http://127.0.0.1:8000"
 PAGE = page_of("server")
 
 
-def test_the_page_has_a_line_for_every_route_of_programs() -> None:
-    for route in ("programs", "programs/check", "programs/plan", "library", "library/count/runs"):
-        assert f"{ADDRESS}/v1/{route} " in PAGE or f"{ADDRESS}/v1/{route}\n" in PAGE
-    for method in ("PUT", "DELETE"):
-        assert f"-X {method} " in PAGE
+def test_every_route_has_a_curl_line(byte_tokenizer: Tokenizer) -> None:
+    asked = {*_asked("server"), *_asked("server-openai")}
+
+    async def body(served: Served) -> None:
+        routes = {(method, path) for method, path in routes_of(served.app.routes)}
+        found = {
+            (method, path)
+            for method, path in routes
+            if any(method == how and compile_path(path)[0].match(what) for how, what in asked)
+        }
+        assert {("POST", "/v1/programs"), ("GET", "/openapi.json"), ("GET", "/")} <= found
+        assert {each for each in routes - found if each[0] != "HEAD"} == set()
+
+    serve(byte_tokenizer, body)
+
+
+def test_every_curl_line_asks_a_route(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        for method, path in (*_asked("server"), *_asked("server-openai")):
+            assert any(
+                method == how and compile_path(what)[0].match(path)
+                for how, what in routes_of(served.app.routes)
+            ), (method, path)
+
+    serve(byte_tokenizer, body)
 
 
 def test_the_limits_of_the_page_are_those_of_the_server() -> None:
@@ -74,3 +103,16 @@ def test_the_curl_lines(tmp_path: Path) -> None:
 
 def _lines(text: str) -> str:
     return "".join(f"{line}\n" for line in text.split("\n") if line)
+
+
+def _asked(page: str) -> Iterator[tuple[str, str]]:
+    """Method and path of every curl line of a page."""
+    for block in blocks_of(page_of(page)):
+        if block.language == "sh":
+            for line in re.findall(r"^curl .*", block.code.replace("\\\n", ""), re.MULTILINE):
+                words = shlex.split(line)
+                (url,) = (word for word in words if ":8000" in word)
+                method = "POST" if {"--json", "-d"} & {*words} else "GET"
+                if "-X" in words:
+                    method = words[words.index("-X") + 1]
+                yield method, urlsplit(url if "://" in url else f"http://{url}").path

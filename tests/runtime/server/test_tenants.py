@@ -1,15 +1,13 @@
 """Keys and tenants: every route asks for a key, and nobody sees anything of another's."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pytest
 
 from ramet.runtime.server.auth import Keys
 from ramet.runtime.server.middleware import OPEN
 from ramet.runtime.tokenizer import Tokenizer
-from tests.runtime.server.serving import Served, serve
+from tests.runtime.server.serving import Served, routes_of, serve
 
 KEYS = {"a-key": "alice", "b-key": "bob", "c-key": "alice"}
 SOURCE = 'program p(t: str):\n    "{t}"\n    gen a(max_tokens=4, ignore_eos=true)\n'
@@ -21,7 +19,7 @@ def bearing(key: str) -> dict[str, str]:
 
 def test_every_route_but_two_needs_a_key(byte_tokenizer: Tokenizer) -> None:
     async def body(served: Served) -> None:
-        routes = [*_routes(served.app.routes)]
+        routes = [*routes_of(served.app.routes)]
         paths = {path for _, path in routes}
         assert {"/v1/programs", "/v1/library/{name}", "/openapi.json", *OPEN} <= paths
         assert sorted(OPEN) == ["/health", "/ready"]
@@ -91,16 +89,6 @@ def test_another_site_changes_nothing(
         assert (await served.client.get("/", headers=headers, auth=auth)).status_code == 200
 
     serve(byte_tokenizer, body, keys=keys)
-
-
-def _routes(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    """Every method and path, those of included routers and mounted applications too."""
-    for route in routes:
-        if (router := getattr(route, "original_router", None)) is not None:
-            yield from _routes(router.routes)
-            continue
-        methods = getattr(route, "methods", None)
-        yield from ((method, route.path) for method in methods or {"GET"})
 
 
 @pytest.mark.parametrize(
