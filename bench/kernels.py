@@ -2,10 +2,11 @@
 
     python bench/kernels.py [--json bench/results/kernels.json] [--quick]
 
-The shapes are SmolLM2-135M's: 9 heads of 64 over 3 key heads, float32, blocks of 16. Each kernel's
-bytes (of what it must touch, once) and floating-point operations a second are given as shares of
-two ceilings: a copy in memory with all threads, counted both ways, and a large float32 product.
-Attention runs over as many layers as take their keys out of the processor's caches.
+The shapes are SmolLM2-135M's: 9 heads of 64 over 3 key heads, float32, blocks of 16; keys and
+values are kept in float32, or in bfloat16 where it says so. Each kernel's bytes (of what it must
+touch, once) and floating-point operations a second are given as shares of two ceilings: a copy in
+memory with all threads, counted both ways, and a large float32 product. Attention runs over as many
+layers as take their keys out of the processor's caches.
 
 The sweep at the end runs 64 sequences in families of `fan` that share their first `shared` tokens,
 each with 64 of its own: the time with sharing as chosen, and with all that can be shared, over the
@@ -98,11 +99,11 @@ def step_of(lengths: Sequence[tuple[int, int]], shared: int = 0, fan: int = 0) -
     )
 
 
-def cache_of(step: Step) -> KVCache:
+def cache_of(step: Step, dtype: torch.dtype = torch.float32) -> KVCache:
     """Large enough for the step, with layers enough."""
     blocks = int(step.block_tables.max()) + 1
-    of_layer = len(np.unique(step.block_tables)) * BLOCK * KV_HEADS * DIM * 8
-    cache = KVCache(KVLayout(max(1, TOUCHED // of_layer), KV_HEADS, DIM, blocks, BLOCK))
+    of_layer = len(np.unique(step.block_tables)) * BLOCK * KV_HEADS * DIM * 2 * dtype.itemsize
+    cache = KVCache(KVLayout(max(1, TOUCHED // of_layer), KV_HEADS, DIM, blocks, BLOCK, dtype))
     cache.data.normal_()
     return cache
 
@@ -131,16 +132,17 @@ def attention(
     return Work(
         kernel,
         size,
-        bytes=keys * KV_HEADS * DIM * 8 + 2 * query.nbytes,
+        bytes=keys * KV_HEADS * DIM * 2 * backend.cache.data.itemsize + 2 * query.nbytes,
         operations=float(seen) * HEADS * DIM * 4,
         call=call,
         calls=layers,
     )
 
 
-def decode(batch: int, context: int) -> Work:
+def decode(batch: int, context: int, dtype: torch.dtype = torch.float32) -> Work:
     step = step_of([(context + 1, 1)] * batch)
-    return attention("decode", f"{batch} × {context}", step)
+    name = "decode" if dtype == torch.float32 else "decode, bfloat16"
+    return attention(name, f"{batch} × {context}", step, cache_of(step, dtype))
 
 
 def writing(tokens: int) -> Work:
@@ -195,6 +197,7 @@ def works(quick: bool) -> Iterator[Work]:
     for batch in (1, 64) if quick else (1, 16, 64):
         for context in (128, 1000) if quick else (128, 1000, 4000):
             yield decode(batch, context)
+            yield decode(batch, context, torch.bfloat16)
     yield attention("prefill", "1000", step_of([(1000, 1000)]))
     yield attention("prefill", "256 behind 2000", step_of([(2256, 256)]))
     for batch in (64,) if quick else (16, 64, 256):

@@ -1,6 +1,7 @@
 """The plan of one step: who runs which tokens, and what is copied first. Frozen; no tensors."""
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from ramet.cache import Copy
 from ramet.runtime.sequence import Task, TrieScoring
@@ -48,6 +49,14 @@ class Batch:
     @property
     def tokens(self) -> int:
         return sum(entry.count for entry in self.entries)
+
+    @property
+    def outputs(self) -> list[tuple[Entry, range]]:
+        """Each entry with its rows of the step's logits, until one of the tasks goes on."""
+        ends = list(accumulate((entry.outputs for entry in self.entries), initial=0))
+        return [
+            (entry, range(*rows)) for entry, rows in zip(self.entries, pairwise(ends), strict=True)
+        ]
 
     @property
     def copies(self) -> list[Copy]:

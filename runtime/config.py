@@ -24,7 +24,7 @@ class EngineConfig:
     model: str = "smollm2-135m"  # embedded name, directory, .gguf file or hub id
     device: str = "cpu"  # cpu, cuda, cuda:N
     dtype: str | None = None  # float32 (None: on CPU), bfloat16 (None: on CUDA), float16; CPU: int8
-    kv_dtype: str | None = None  # of keys and values: bfloat16, float16, float8; None: the model's
+    kv_dtype: str | None = None  # of keys and values: bfloat16, float16; CUDA: float8; None: dtype
     block_size: int = 16  # tokens a block holds
     num_blocks: int | None = None  # None: on CPU a quarter of the free memory, at most 4 GiB; on
     # CUDA nine tenths of the device, less the weights and what a full step takes
@@ -33,6 +33,7 @@ class EngineConfig:
     prefill_chunk: int | None = None  # most prompt tokens of one sequence in a step
     max_sequences: int = 256  # most sequences in a step
     max_context: int | None = None  # lower than the model's own context, if set
+    share: float = 0.5  # of the pool and of a step's sequences, for one scope while others wait
     cuda_graphs: bool = True  # on CUDA, decode steps run as graphs
     seed: int = 0  # of programs that set none
     limits: Limits = field(default_factory=Limits)  # of one run
@@ -44,6 +45,8 @@ class EngineConfig:
         for name in ("num_blocks", "prefill_chunk", "max_context"):
             if getattr(self, name) is not None:
                 self._at_least_one(name, getattr(self, name))
+        if not 0 < self.share <= 1:
+            raise EngineError(f"share: {self.share} is out of range; expected over 0, up to 1")
         self._check_device()
 
     def _check_device(self) -> None:
@@ -52,11 +55,8 @@ class EngineConfig:
             raise EngineError(f"device: {self.device!r}; expected 'cpu', 'cuda' or 'cuda:N'")
         if self.kv_dtype is not None and self.kv_dtype not in KV_DTYPES:
             raise EngineError(f"kv_dtype: {self.kv_dtype!r}; expected {', '.join(KV_DTYPES)}")
-        if self.device == "cpu" and self.kv_dtype is not None:
-            raise EngineError(
-                f"kv_dtype: {self.kv_dtype!r} needs device='cuda'; on CPU keys and values are kept "
-                "as the model computes them: leave kv_dtype out"
-            )
+        if self.device == "cpu" and self.kv_dtype == "float8":
+            raise EngineError("kv_dtype: 'float8' needs device='cuda'; on CPU take 'bfloat16'")
         if self.device != "cpu" and self.dtype == "int8":
             raise EngineError(
                 f"dtype: 'int8' is for device='cpu'; on {self.device!r} leave dtype out, which "

@@ -5,7 +5,7 @@ and each tells its `on_done` when it ended, in whatever way. A step is reserve â
 that raises is rolled back, fails the tasks that were in it and nobody else.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence as Tokens
 from dataclasses import dataclass
 from itertools import count
@@ -54,6 +54,7 @@ class EngineStats:
     failed_steps: int  # that raised and were rolled back
     tokens: int  # tokens run through the model
     preemptions: int
+    yielded: int  # preemptions of a scope that had more than its share
     waiting: int  # tasks now
     running: int
     sequences: int  # open now, idle ones too
@@ -82,10 +83,11 @@ class EngineCore:
             step_tokens=config.step_tokens,
             chunk=config.prefill_chunk,
             max_sequences=config.max_sequences,
+            share=config.share,
         )
         self.grammars = GrammarCompiler(tokenizer, shape.vocab, self.eos)
         self.spellings = Spellings(tokenizer, shape.vocab, self.eos)
-        self._outputs = Outputs(self._end)
+        self._outputs = Outputs(self._end, late=shape.device.type != "cpu")
         self._sequences: dict[Sequence, None] = {}
         self._ids = count()
         self._ended: deque[Task] = deque()
@@ -338,8 +340,10 @@ class EngineCore:
         try:
             batch = self.scheduler.schedule()
             logits = None if batch is None else self._run(batch)
-            if batch is not None and logits is not None:
-                self._outputs.hand_out(batch, logits)
+            outputs = [] if batch is None else batch.outputs
+            self._outputs.tell()  # while the device runs
+            if logits is not None:
+                self._outputs.hand_out(outputs, logits)
         except BaseException:
             self.scheduler.rollback()
             raise
@@ -351,8 +355,11 @@ class EngineCore:
             logits = self.runner.run(batch)
         except Exception as error:
             self.scheduler.rollback()
+            self._outputs.tell()
             self._failed += 1
             for entry in batch.entries:
+                if entry.task.done:
+                    continue
                 failure = StepError(f"the forward pass raised {type(error).__name__}: {error}")
                 failure.__cause__ = error
                 self._end(entry.task, failure)
@@ -374,6 +381,7 @@ class EngineCore:
         task.done = True
         task.error = error
         if isinstance(task, Generation):
+            task.drop_untold()
             task.usage.generated = len(task.drawn)
             kept = task.kept if error is None else len(task.drawn)
             del sequence.tokens[task.prompt + kept :]
@@ -423,6 +431,9 @@ class EngineCore:
         laws = {
             "a task and its sequence agree": all(t.sequence.task is t for t in tasks),
             "a task waits or runs, once": len(set(tasks)) == len(tasks),
+            "tasks are counted by scope": (
+                self.scheduler.scopes == Counter(task.sequence.table.scope for task in tasks)
+            ),
             "a task's sequence is open": busy <= self._sequences.keys(),
             "an idle sequence has no task": not busy & idle,
             "an idle sequence is open": idle <= self._sequences.keys(),
@@ -440,6 +451,7 @@ class EngineCore:
             failed_steps=self._failed,
             tokens=self._tokens,
             preemptions=self._preemptions,
+            yielded=self.scheduler.yielded,
             waiting=len(self.scheduler.waiting),
             running=len(self.scheduler.running),
             sequences=len(self._sequences),

@@ -56,9 +56,15 @@ def kv_dtype_of(name: str | None, model: torch.dtype, device: torch.device) -> t
     """What keys and values are kept in: the name's, or what the model computes in.
 
     Raises:
-        EngineError: the GPU knows no numbers of that kind, or of the model's own.
+        EngineError: the GPU knows no numbers of that kind, or of the model's own; or a CPU would
+            have to keep something else than what a model in bfloat16 or float16 computes.
     """
     kept = model if name is None else getattr(torch, KV_DTYPES[name])
+    if device.type == "cpu" and model not in (kept, torch.float32):
+        raise EngineError(
+            f"kv_dtype: on a CPU {name!r} goes with dtype 'float32' or 'int8'; this model computes "
+            f"in {str(model).removeprefix('torch.')}: leave kv_dtype out"
+        )
     if device.type == "cuda":
         has = torch.cuda.get_device_capability(device)
         for what, dtype in (("dtype", model), ("kv_dtype", kept)):

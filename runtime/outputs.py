@@ -3,14 +3,15 @@
 Knows tasks and tensors, and neither blocks nor the scheduler. A task that fails here fails alone.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from ramet.errors import RametError
-from ramet.runtime.batch import Batch, Entry
+from ramet.runtime.batch import Entry
 from ramet.runtime.errors import Aborted, GenerationError
 from ramet.runtime.inputs import indices
 from ramet.runtime.sampling import Draw, Sampler, SamplingRow, continuations
@@ -21,21 +22,34 @@ Read = Callable[[], None]
 
 
 class Outputs:
-    """Hands out logits; `end` is told of every task that is through, and of what went wrong."""
+    """Hands out logits; `end` is told of every task that is through, and of what went wrong.
 
-    def __init__(self, end: Callable[[Task, RametError | None], None]) -> None:
+    On a device that runs beside the host, texts are told `late`: by `tell`, while the next step is
+    under way. One that then ends by a stop has a token in that step, which is dropped.
+    """
+
+    def __init__(self, end: Callable[[Task, RametError | None], None], *, late: bool) -> None:
         self._end = end
         self._sampler = Sampler()
+        self._late = late
+        self._untold: deque[Generation] = deque()
 
-    def hand_out(self, batch: Batch, logits: Tensor) -> None:
-        """Hand each entry the logits it wanted."""
+    def tell(self) -> None:
+        """Tell the texts of the last step's draws; what was told already is not told again."""
+        while self._untold:
+            task = self._untold.popleft()
+            if not task.done:
+                self._attempt(task, task.tell)
+
+    def hand_out(self, outputs: Sequence[tuple[Entry, range]], logits: Tensor) -> None:
+        """Hand each entry its rows, which `Batch.outputs` gave when the step ran. What the step
+        before drew has been told."""
         drawing: list[tuple[int, Generation]] = []
         expanding: list[tuple[int, Expansion]] = []
         reading: list[tuple[Scoring | TrieScoring, Read]] = []
-        row = 0
-        for entry in batch.entries:
-            rows = range(row, row + entry.outputs)
-            row = rows.stop
+        for entry, rows in outputs:
+            if entry.task.done:  # by whoever was told meanwhile
+                continue
             if isinstance(entry.task, Generation):
                 drawing += [(each, entry.task) for each in rows]
             elif isinstance(entry.task, Expansion):
@@ -80,9 +94,11 @@ class Outputs:
         strays: list[tuple[int, Generation]] = []
         for (row, task), draw in zip(drawing, draws, strict=True):
             if not task.done:
-                self._attempt(task, partial(_accept, task, draw))
+                self._attempt(task, partial(_accept, task, draw, self._late))
             if not task.done and task.row.attempt:
                 strays.append((row, task))
+            elif task.untold is not None:
+                self._untold.append(task)
         if strays:
             self._draw(strays, logits)
 
@@ -170,11 +186,11 @@ def _tops(best: "torch.return_types.topk | None") -> list[Top]:
     return [tuple(zip(tokens, values, strict=True)) for tokens, values in rows]
 
 
-def _accept(task: Generation, draw: Draw) -> bool:
+def _accept(task: Generation, draw: Draw, late: bool) -> bool:
     """Take the draw, unless it strays; True when it was the last."""
     if draw.error is not None:
         raise draw.error
-    return not task.row.strays(draw.token) and task.accept(draw)
+    return not task.row.strays(draw.token) and task.accept(draw, late=late)
 
 
 def _failure(error: Exception) -> RametError:

@@ -103,6 +103,7 @@ class Generation(Task):
     on_text: Callable[[str], None] | None = None
     on_token: Callable[[], None] | None = None
     drawn: list[int] = field(default_factory=list)
+    untold: int | None = None  # the last token drawn, until its text is told
     draws: list[Draw] = field(default_factory=list)  # only where log-probabilities are asked for
     kept: int = 0  # drawn tokens that belong to the sequence afterwards
     finish_reason: str = ""  # "eos", "stop", "grammar" or "length" when done
@@ -116,9 +117,33 @@ class Generation(Task):
     def wanted(self) -> int:
         return len(self.sequence.tokens) - 1
 
-    def accept(self, draw: Draw) -> bool:
-        """Take the next token, and those that its grammar forces; True when that was the last."""
+    def accept(self, draw: Draw, *, late: bool = False) -> bool:
+        """Take the next token, and those that its grammar forces; True when that was the last.
+
+        With `late`, what only its text can end is left for `tell`, which has to come before the
+        next token is taken.
+        """
+        if late and self._ends_by_text_alone(draw.token):
+            self._append(draw)
+            self.sequence.tokens.append(draw.token)
+            self.untold = draw.token
+            return False
         return self._take(draw) or self.go_on()
+
+    def tell(self) -> bool:
+        """Tell the text of the token that was taken late; True when that ends the text."""
+        assert self.untold is not None, "there is a token to tell"
+        if self.on_token is not None:
+            self.on_token()
+        token, self.untold = self.untold, None
+        return self._show(token)
+
+    def drop_untold(self) -> None:
+        """Undo what was taken late: nobody will be told of it."""
+        if self.untold is not None:
+            self.untold = None
+            self.drawn.pop()
+            del self.draws[len(self.drawn) :]
 
     def go_on(self) -> bool:
         """Take the tokens that the grammar forces here; True when one of them was the last.
@@ -153,10 +178,7 @@ class Generation(Task):
         grammar = self.row.grammar
         if self.on_token is not None:
             self.on_token()
-        self.row.accept(draw.token)
-        self.drawn.append(draw.token)
-        if params.logprobs is not None:
-            self.draws.append(draw)
+        self._append(draw)
         long_enough = len(self.drawn) > params.min_tokens
         if long_enough and draw.token in self.eos and not params.ignore_eos:
             return self._finish("eos", len(self.drawn) - 1)
@@ -165,17 +187,37 @@ class Generation(Task):
         self.sequence.tokens.append(draw.token)
         if grammar is not None:
             grammar.accept(draw.token)
-        released = self.text.push(draw.token)
-        if released and self.on_text is not None:
-            self.on_text(released)
-        if self.text.stopped:
-            return self._finish("stop", self.text.kept_tokens)
+        if self._show(draw.token):
+            return True
         if grammar is not None and grammar.over:
             return self._finish("grammar", len(self.drawn))
         if len(self.drawn) >= self.limit:
             finished = grammar is not None and grammar.finished
             return self._finish("grammar" if finished else "length", len(self.drawn))
         return False
+
+    def _append(self, draw: Draw) -> None:
+        self.row.accept(draw.token)
+        self.drawn.append(draw.token)
+        if self.row.params.logprobs is not None:
+            self.draws.append(draw)
+
+    def _show(self, token: int) -> bool:
+        """Tell the text that the token lets go; True when that ends it."""
+        released = self.text.push(token)
+        if released and self.on_text is not None:
+            self.on_text(released)
+        return self.text.stopped and self._finish("stop", self.text.kept_tokens)
+
+    def _ends_by_text_alone(self, token: int) -> bool:
+        """Whether nothing but a stop in its text could end the text with this token."""
+        return (
+            self.row.grammar is None
+            and not self.text.healing
+            and token not in self.eos
+            and token not in self.row.params.stop_tokens
+            and len(self.drawn) + 1 < self.limit
+        )
 
     def _finish(self, reason: str, kept: int) -> bool:
         self.finish_reason = reason

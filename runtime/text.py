@@ -66,6 +66,11 @@ class TextStream:
         self._ends.append(None if self._detokenizer.unfinished else self._seen)
         return self._release(self._stop.push(delta, len(self._ends)))
 
+    @property
+    def healing(self) -> bool:
+        """Whether healed text is still to be drawn again."""
+        return self._unspelled > 0
+
     def heals(self, token: int) -> bool:
         """Whether this token, not pushed yet, only spells text that was healed."""
         return 0 < len(self._tokenizer.token_bytes(token)) <= self._unspelled

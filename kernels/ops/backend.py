@@ -22,7 +22,8 @@ class Backend(Protocol):
         ...
 
     def write(self, plan: Any, layer: int, key: Tensor, value: Tensor) -> None:
-        """Store `[T, kv_heads, head_dim]` keys and values in the step's slots."""
+        """Store `[T, kv_heads, head_dim]` keys and values, in the cache's dtype or in float32, in
+        the step's slots."""
         ...
 
     def write_joined(
@@ -38,8 +39,9 @@ class Backend(Protocol):
         What a token gets depends on no other token, to the bit.
 
         Args:
-            joined: `[T, (heads + 2 * kv_heads) * head_dim]` in the cache's dtype: each token's
-                queries, keys and values, as one projection makes them. `head_dim` is even.
+            joined: `[T, (heads + 2 * kv_heads) * head_dim]` in the cache's dtype, or in float32:
+                each token's queries, keys and values, as one projection makes them. `head_dim` is
+                even.
 
         Returns:
             `[T, heads, head_dim]`, for `attend`.

@@ -27,7 +27,10 @@ class Plan:
 
 
 class CompiledBackend:
-    """Paged attention in C++ on torch's threads; float32, bfloat16 or float16, sums in float32."""
+    """Paged attention in C++ on torch's threads; float32, bfloat16 or float16, sums in float32.
+
+    A cache may keep bfloat16 or float16 of what is float32 otherwise.
+    """
 
     def __init__(self, cache: KVCache, least_saved: int = MIN_SAVED) -> None:
         """`least_saved`: key reads that sharing a run must save before the run is shared."""

@@ -31,7 +31,10 @@ class Plan:
 
 
 class CpuBackend:
-    """Paged attention in plain torch; float32, bfloat16 or float16, softmax in float32."""
+    """Paged attention in plain torch; float32, bfloat16 or float16, softmax in float32.
+
+    A cache may keep less than queries have: what is read of it becomes the query's dtype.
+    """
 
     def __init__(self, cache: KVCache) -> None:
         self.cache = cache
@@ -57,7 +60,8 @@ class CpuBackend:
     def write(self, plan: Plan, layer: int, key: Tensor, value: Tensor) -> None:
         for part, new in ((0, key), (1, value)):
             rows = new if plan.write_all else new.index_select(0, plan.written)
-            self._matrix(layer, part).index_copy_(0, plan.targets, rows.reshape(-1, rows.shape[-1]))
+            rows = rows.reshape(-1, rows.shape[-1]).to(self.cache.layout.dtype)
+            self._matrix(layer, part).index_copy_(0, plan.targets, rows)
 
     def write_joined(
         self,
@@ -110,13 +114,15 @@ class CpuBackend:
         """`[kv_heads, s * q, groups * head_dim]` out of the same, scaled."""
         kv_heads, s = query.shape[0], tile.items
         run, own = tile.shared.numel() // kv_heads, tile.own.numel() // (kv_heads * s)
-        key = self._gather("key", layer, 0, tile.own).view(kv_heads * s, own, dim)
-        value = self._gather("value", layer, 1, tile.own).view(kv_heads * s, own, dim)
+        key = self._gather("key", layer, 0, tile.own, query.dtype).view(kv_heads * s, own, dim)
+        value = self._gather("value", layer, 1, tile.own, query.dtype).view(kv_heads * s, own, dim)
         each = query.view(kv_heads * s, -1, dim)
         scores = self._buffer("scores", (kv_heads * s, each.shape[1], run + own), query.dtype)
         torch.bmm(each, key.transpose(1, 2), out=scores[:, :, run:])
         if run:
-            shared_key = self._gather("shared", layer, 0, tile.shared).view(kv_heads, run, dim)
+            shared_key = self._gather("shared", layer, 0, tile.shared, query.dtype).view(
+                kv_heads, run, dim
+            )
             together = scores.view(kv_heads, -1, run + own)
             torch.bmm(
                 query.view(kv_heads, -1, dim),
@@ -127,7 +133,9 @@ class CpuBackend:
         out = self._buffer("out", tuple(each.shape), query.dtype)
         torch.bmm(weights[:, :, run:], value, out=out)
         if run:
-            shared_value = self._gather("shared", layer, 1, tile.shared).view(kv_heads, run, dim)
+            shared_value = self._gather("shared", layer, 1, tile.shared, query.dtype).view(
+                kv_heads, run, dim
+            )
             together = weights.view(kv_heads, -1, run + own)
             out.view(kv_heads, -1, dim).baddbmm_(together[:, :, :run], shared_value)
         return out.view(query.shape)
@@ -167,10 +175,12 @@ class CpuBackend:
         """Keys (part 0) or values (1) of a layer as `[kv_heads * (slots + 1), head_dim]`."""
         return self.cache.data[layer, part].view(-1, self.cache.layout.head_dim)
 
-    def _gather(self, name: str, layer: int, part: int, rows: Tensor) -> Tensor:
+    def _gather(self, name: str, layer: int, part: int, rows: Tensor, dtype: torch.dtype) -> Tensor:
         shape = (rows.numel(), self.cache.layout.head_dim)
-        out = self._buffer(name, shape, self.cache.layout.dtype)
-        return torch.index_select(self._matrix(layer, part), 0, rows, out=out)
+        kept = self.cache.layout.dtype
+        read = self._buffer(name, shape, kept)
+        torch.index_select(self._matrix(layer, part), 0, rows, out=read)
+        return read if kept == dtype else self._buffer(f"{name} wide", shape, dtype).copy_(read)
 
     def _select(self, name: str, source: Tensor, rows: Tensor) -> Tensor:
         shape = (source.shape[0], rows.numel(), source.shape[2])

@@ -27,6 +27,7 @@ class Case:
     groups: int = 2
     dim: int = 8
     dtype: torch.dtype = torch.float32
+    kept: torch.dtype | None = None  # of the cache, if it is another
     shared: int = 0  # leading blocks that all sequences have in common, where they are that long
     inside: bool = False  # query tokens may lie in shared blocks, which have them already
     recomputed: float = 0.0  # part of the query tokens that is in the cache already
@@ -151,7 +152,7 @@ def world(case: Case) -> World:
         head_dim=case.dim,
         num_blocks=blocks,
         block_size=case.block,
-        dtype=case.dtype,
+        dtype=case.kept or case.dtype,
     )
     step = _step(case, tables, rng)
 
@@ -160,8 +161,9 @@ def world(case: Case) -> World:
 
     filled, new = _filled(case, step), step.slots[step.slots >= 0]
     data = torch.full((case.layers, 2, case.kv_heads, layout.slots + 1, case.dim), NAN)
-    data = data.to(case.dtype)
-    data[:, :, :, filled] = normal(case.layers, 2, case.kv_heads, len(filled), case.dim)
+    data = data.to(layout.dtype)
+    known = normal(case.layers, 2, case.kv_heads, len(filled), case.dim)
+    data[:, :, :, filled] = known.to(layout.dtype)
     data[:, :, :, new] = NAN
     data[:, :, :, layout.slots] = 0
     caches = [KVCache(layout) for _ in range(3)]

@@ -53,6 +53,15 @@ def test_random_batches(seed: int, dtype: torch.dtype) -> None:
     made.compare(window=rng.choice((None, None, 1, 7, 64)), softcap=softcap)
 
 
+@pytest.mark.parametrize("kept", DTYPES[1:], ids=str)
+@pytest.mark.parametrize("seed", range(25))
+def test_a_cache_that_keeps_less_than_queries_have(seed: int, kept: torch.dtype) -> None:
+    """What is read of it is exact, so the error is that of float32."""
+    rng = random.Random(seed)
+    made = world(replace(random_case(seed, torch.float32), kept=kept))
+    made.compare(window=rng.choice((None, None, 7)), softcap=rng.choice((None, 3.0)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("seed", range(25, 1000))

@@ -13,6 +13,8 @@ from ramet.kernels.reference import ReferenceBackend
 from tests.kernels.steps import NAN, compiled
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+PAIRS = (*((each, each) for each in DTYPES), *((torch.float32, each) for each in DTYPES[1:]))
+"""Of what is written, and of the cache."""
 BACKENDS: dict[str, Callable[[KVCache], Backend]] = {
     "compiled": compiled,
     "cpu": CpuBackend,
@@ -24,7 +26,11 @@ class Drawn:
     """A step of `rows` tokens, some of which are in the cache already; free slots are NaN."""
 
     def __init__(
-        self, seed: int, dtype: torch.dtype = torch.float32, rows: int | None = None
+        self,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        rows: int | None = None,
+        kept: torch.dtype | None = None,
     ) -> None:
         rng, draw = random.Random(seed), torch.Generator().manual_seed(seed)
 
@@ -44,7 +50,7 @@ class Drawn:
         self.norms = rng.choice((None, norms))
         slots = rng.sample(range(60), self.rows)
         self.slots = [slot if rng.random() < 0.7 else -1 for slot in slots]
-        self.layout = KVLayout(2, self.kv_heads, self.dim, 20, 3, dtype)
+        self.layout = KVLayout(2, self.kv_heads, self.dim, 20, 3, kept or dtype)
 
     def run(self, make: Callable[[KVCache], Backend]) -> tuple[Tensor, Tensor]:
         """Queries, and the cache's layer 1."""
@@ -86,11 +92,11 @@ def assert_near(got: Tensor, expected: Tensor) -> None:
     assert ((got - expected).abs() <= 4 * torch.finfo(got.dtype).eps * most).all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("dtype", "kept"), PAIRS, ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("seed", range(20))
-def test_random_steps(seed: int, backend: str, dtype: torch.dtype) -> None:
-    drawn = Drawn(seed, dtype)
+def test_random_steps(seed: int, backend: str, dtype: torch.dtype, kept: torch.dtype) -> None:
+    drawn = Drawn(seed, dtype, kept=kept)
     query, cache = drawn.run(BACKENDS[backend])
     expected, key, value = drawn.expected()
     assert query.dtype == dtype
@@ -100,29 +106,31 @@ def test_random_steps(seed: int, backend: str, dtype: torch.dtype) -> None:
     for row, slot in enumerate(drawn.slots):
         if slot >= 0:
             assert_near(cache[0, :, slot], key[row])
-            assert torch.equal(cache[1, :, slot], value[row].to(dtype))
+            assert torch.equal(cache[1, :, slot], value[row].to(kept))
             free[slot] = False
     free[-1] = False
     assert cache[:, :, free].isnan().all(), "only the slots of the step are written"
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("dtype", "kept"), PAIRS, ids=str)
 @pytest.mark.parametrize("seed", range(10))
-def test_a_token_gets_what_it_would_get_alone(seed: int, dtype: torch.dtype) -> None:
+def test_a_token_gets_what_it_would_get_alone(
+    seed: int, dtype: torch.dtype, kept: torch.dtype
+) -> None:
     """To the bit, and with any number of threads."""
-    drawn = Drawn(seed, dtype, rows=40)
+    drawn = Drawn(seed, dtype, rows=40, kept=kept)
     torch.set_num_threads(3)
     query, cache = drawn.run(compiled)
     torch.set_num_threads(1)
     for row in (0, 7, 39):
-        one = Drawn(seed, dtype, rows=40)
+        one = Drawn(seed, dtype, rows=40, kept=kept)
         one.rows, one.slots = 1, [drawn.slots[row]]
         one.joined = drawn.joined[row : row + 1]
         one.rotary = Rotary(drawn.rotary.cos[row : row + 1], drawn.rotary.sin[row : row + 1])
-        alone, kept = one.run(compiled)
+        alone, own = one.run(compiled)
         assert torch.equal(alone[0], query[row])
         if (slot := drawn.slots[row]) >= 0:
-            assert torch.equal(kept[:, :, slot], cache[:, :, slot])
+            assert torch.equal(own[:, :, slot], cache[:, :, slot])
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -35,9 +35,8 @@ def test_kv_dtype_is_checked() -> None:
     assert EngineConfig(device="cuda:1", kv_dtype="float8").kv_dtype == "float8"
     with pytest.raises(EngineError, match="kv_dtype: 'fp8'; expected bfloat16, float16, float8"):
         EngineConfig(device="cuda", kv_dtype="fp8")
-    with pytest.raises(
-        EngineError, match=r"kv_dtype: 'float8' needs device='cuda'.*leave kv_dtype"
-    ):
+    assert EngineConfig(kv_dtype="bfloat16").device == "cpu"
+    with pytest.raises(EngineError, match="'float8' needs device='cuda'; on CPU take 'bfloat16'"):
         EngineConfig(kv_dtype="float8")
 
 

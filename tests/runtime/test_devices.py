@@ -64,7 +64,9 @@ def test_keys_and_values_are_kept_as_the_model_computes_unless_told() -> None:
     cpu = torch.device("cpu")
     assert kv_dtype_of(None, torch.float16, cpu) == torch.float16
     assert kv_dtype_of("bfloat16", torch.float32, cpu) == torch.bfloat16
-    assert kv_dtype_of("float8", torch.bfloat16, cpu) == torch.float8_e4m3fn
+    assert kv_dtype_of("bfloat16", torch.bfloat16, cpu) == torch.bfloat16
+    with pytest.raises(EngineError, match=r"on a CPU 'float16' goes with .*computes in bfloat16"):
+        kv_dtype_of("float16", torch.bfloat16, cpu)
 
 
 @pytest.mark.parametrize(

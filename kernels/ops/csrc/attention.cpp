@@ -133,9 +133,9 @@ void hide(const Item& item, const Work& work, int64_t begin, int64_t stop, float
   }
 }
 
-template <typename T>
+template <typename T, typename X>
 void attend_unit(const Cache<T>& cache, const Unit& unit, const Work& work, int64_t first_head,
-                 const T* query, T* out) {
+                 const X* query, X* out) {
   static thread_local Scratch scratch;
   Queries& seen = scratch.seen;
   const int64_t groups = work.groups, dim = cache.dim;
@@ -152,7 +152,7 @@ void attend_unit(const Cache<T>& cache, const Unit& unit, const Work& work, int6
           visit(at * dim, work.items[i].row + row, (first_head + g) * dim);
   };
   each_row([&](int64_t mine, int64_t row, int64_t head) {
-    const T* from = query + row * work.stride + head;
+    const X* from = query + row * work.stride + head;
     for (int64_t d = 0; d < dim; ++d) seen.query[mine + d] = float(from[d]) * work.scale;
   });
   for (int64_t i = unit.first_pass; i < unit.last_pass; ++i) {
@@ -176,20 +176,20 @@ void attend_unit(const Cache<T>& cache, const Unit& unit, const Work& work, int6
     first += item.rows * groups;
   }
   each_row([&](int64_t mine, int64_t row, int64_t head) {
-    T* to = out + row * work.heads * dim + head;
+    X* to = out + row * work.heads * dim + head;
     const float part = 1.0f / seen.sum[mine / dim];
-    for (int64_t d = 0; d < dim; ++d) to[d] = T(seen.out[mine + d] * part);
+    for (int64_t d = 0; d < dim; ++d) to[d] = X(seen.out[mine + d] * part);
   });
 }
 
-template <typename T>
+template <typename T, typename X>
 void attend_all(const at::Tensor& query, const at::Tensor& cache, int64_t units, int64_t block,
                 const Work& work, at::Tensor& out) {
   const int64_t kv_heads = cache.size(1), slots = cache.size(2), dim = cache.size(3);
   const int64_t count = units * kv_heads;
   const T* keys = cache.const_data_ptr<T>();
-  const T* from = query.const_data_ptr<T>();
-  T* to = out.mutable_data_ptr<T>();
+  const X* from = query.const_data_ptr<X>();
+  X* to = out.mutable_data_ptr<X>();
   std::atomic<int64_t> next{0};
   const int64_t threads = std::min<int64_t>(at::get_num_threads(), count);
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
@@ -209,8 +209,9 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Te
   for (const auto& each : {cache, tables, units, passes, items, ancestors, depths})
     TORCH_CHECK(each.is_contiguous(), "attend: all but the query must be contiguous");
   TORCH_CHECK(cache.dim() == 4 && query.dim() == 3 && cache.size(3) == query.size(2) &&
-                  query.size(1) % cache.size(1) == 0 && query.scalar_type() == cache.scalar_type(),
-              "attend: a query [T, heads, dim] needs a cache [2, kv_heads, slots, dim] of its type");
+                  query.size(1) % cache.size(1) == 0 && fits(query, cache),
+              "attend: a query [T, heads, dim], of the type of its cache [2, kv_heads, slots, dim] "
+              "or float32");
   TORCH_CHECK(units.size(1) == 4 && passes.size(1) == 4 && items.size(1) == 9,
               "attend: units [U, 4], passes [P, 4] and items [I, 9]");
   const at::Tensor rows = dense(query);
@@ -228,7 +229,8 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Te
                   float(scale),
                   float(softcap),
                   window};
-  RAMET_BY_DTYPE(cache, attend_all<T>(rows, cache, units.size(0), block, work, out))
+  RAMET_BY_DTYPE(rows, cache,
+                 (attend_all<T, X>(rows, cache, units.size(0), block, work, out)))
   return out;
 }
 

@@ -26,7 +26,20 @@ void check_slots(const at::Tensor& slots, const at::Tensor& cache) {
     TORCH_CHECK(slot[row] + 1 < cache.size(2), "write: there is no slot ", slot[row]);
 }
 
-template <typename T>
+// A row of another type, or of the same.
+template <typename X, typename T>
+void copy_row(const X* from, int64_t size, T* to) {
+  if constexpr (std::is_same_v<X, T>) {
+    std::memcpy(to, from, size * sizeof(T));
+  } else {
+    for (int64_t i = 0; i < size; i += kLanes) {
+      const int count = int(std::min<int64_t>(kLanes, size - i));
+      store_some(to + i, load_some(from + i, count), count);
+    }
+  }
+}
+
+template <typename T, typename X>
 void write_all(const at::Tensor& key, const at::Tensor& value, const at::Tensor& slots,
                at::Tensor& cache) {
   const int64_t kv_heads = cache.size(1), stride = cache.size(2), dim = cache.size(3);
@@ -34,25 +47,26 @@ void write_all(const at::Tensor& key, const at::Tensor& value, const at::Tensor&
   const at::Tensor* parts[] = {&key, &value};
   T* data = cache.mutable_data_ptr<T>();
   for (int part = 0; part < 2; ++part) {
-    const T* from = parts[part]->const_data_ptr<T>();
+    const X* from = parts[part]->const_data_ptr<X>();
     const int64_t step = parts[part]->stride(0);
     for (int64_t row = 0; row < slots.size(0); ++row)
       for (int64_t head = 0; slot[row] >= 0 && head < kv_heads; ++head)
-        std::memcpy(data + ((part * kv_heads + head) * stride + slot[row]) * dim,
-                    from + row * step + head * dim, dim * sizeof(T));
+        copy_row(from + row * step + head * dim, dim,
+                 data + ((part * kv_heads + head) * stride + slot[row]) * dim);
   }
 }
 
-template <typename T>
+template <typename X>
 struct Turn {
-  const T* norm;  // [dim], or none
+  const X* norm;  // [dim], or none
   float eps;
   const float* cos;  // [dim / 2]
   const float* sin;
   int64_t half;
 
   // One head: x / sqrt(mean(x^2) + eps) * norm, then each pair by its angle.
-  void operator()(const T* x, T* to) const {
+  template <typename T>
+  void operator()(const X* x, T* to) const {
     const float factor = norm ? 1.0f / std::sqrt(mean_square(x) + eps) : 1.0f;
     for (int64_t i = 0; i < half; i += kLanes) {
       const int count = int(std::min<int64_t>(kLanes, half - i));
@@ -67,7 +81,7 @@ struct Turn {
     }
   }
 
-  float mean_square(const T* x) const {
+  float mean_square(const X* x) const {
     Floats squares{};
     for (int64_t i = 0; i < 2 * half; i += kLanes) {
       const Floats some = load_some(x + i, int(std::min<int64_t>(kLanes, 2 * half - i)));
@@ -77,47 +91,47 @@ struct Turn {
   }
 };
 
-template <typename T>
+template <typename T, typename X>
 void write_joined_all(const at::Tensor& joined, const at::Tensor& cos, const at::Tensor& sin,
-                      const T* query_norm, const T* key_norm, float eps, const at::Tensor& slots,
+                      const X* query_norm, const X* key_norm, float eps, const at::Tensor& slots,
                       at::Tensor& cache, at::Tensor& query) {
   const int64_t kv_heads = cache.size(1), stride = cache.size(2), dim = cache.size(3);
   const int64_t heads = query.size(1), half = dim / 2;
   const int64_t* slot = slots.const_data_ptr<int64_t>();
-  const T* from = joined.const_data_ptr<T>();
+  const X* from = joined.const_data_ptr<X>();
   T* data = cache.mutable_data_ptr<T>();
-  T* out = query.mutable_data_ptr<T>();
+  X* out = query.mutable_data_ptr<X>();
   const float *cosines = cos.const_data_ptr<float>(), *sines = sin.const_data_ptr<float>();
   at::parallel_for(0, slots.size(0), kRowsOfThread, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const T* x = from + row * joined.size(1);
-      Turn<T> turn{query_norm, eps, cosines + row * half, sines + row * half, half};
+      const X* x = from + row * joined.size(1);
+      Turn<X> turn{query_norm, eps, cosines + row * half, sines + row * half, half};
       for (int64_t head = 0; head < heads; ++head)
         turn(x + head * dim, out + (row * heads + head) * dim);
       turn.norm = key_norm;
       for (int64_t head = 0; slot[row] >= 0 && head < kv_heads; ++head) {
-        const T* key = x + (heads + head) * dim;
+        const X* key = x + (heads + head) * dim;
         turn(key, data + (head * stride + slot[row]) * dim);
-        std::memcpy(data + ((kv_heads + head) * stride + slot[row]) * dim, key + kv_heads * dim,
-                    dim * sizeof(T));
+        copy_row(key + kv_heads * dim, dim,
+                 data + ((kv_heads + head) * stride + slot[row]) * dim);
       }
     }
   });
 }
 
-template <typename T>
-const T* weights(const std::optional<at::Tensor>& norm) {
-  return norm ? norm->const_data_ptr<T>() : nullptr;
+template <typename X>
+const X* weights(const std::optional<at::Tensor>& norm) {
+  return norm ? norm->const_data_ptr<X>() : nullptr;
 }
 
 void write(const at::Tensor& key, const at::Tensor& value, const at::Tensor& slots,
            at::Tensor cache) {
-  TORCH_CHECK(cache.is_contiguous() && key.scalar_type() == cache.scalar_type() &&
-                  value.scalar_type() == cache.scalar_type(),
-              "write: keys and values must be of the cache's type");
+  TORCH_CHECK(cache.is_contiguous() && fits(key, cache) &&
+                  value.scalar_type() == key.scalar_type(),
+              "write: keys and values must be of the cache's type, or float32");
   check_slots(slots, cache);
   const at::Tensor keys = dense(key), values = dense(value);
-  RAMET_BY_DTYPE(cache, write_all<T>(keys, values, slots, cache))
+  RAMET_BY_DTYPE(keys, cache, (write_all<T, X>(keys, values, slots, cache)))
 }
 
 at::Tensor write_joined(const at::Tensor& joined, const at::Tensor& cos, const at::Tensor& sin,
@@ -128,21 +142,23 @@ at::Tensor write_joined(const at::Tensor& joined, const at::Tensor& cos, const a
   TORCH_CHECK(cache.is_contiguous() && joined.is_contiguous() && joined.dim() == 2 &&
                   joined.size(0) == rows && joined.size(1) % dim == 0 &&
                   joined.size(1) > 2 * cache.size(1) * dim && dim % 2 == 0 &&
-                  joined.scalar_type() == cache.scalar_type(),
-              "write_joined: [T, (heads + 2 * kv_heads) * dim] of the cache's type, dim even");
+                  fits(joined, cache),
+              "write_joined: [T, (heads + 2 * kv_heads) * dim] of the cache's type or float32, dim "
+              "even");
   for (const auto& angles : {cos, sin})
     TORCH_CHECK(angles.is_contiguous() && angles.scalar_type() == at::kFloat &&
                     angles.numel() == rows * (dim / 2),
                 "write_joined: cosines and sines are float32 [T, dim / 2]");
   for (const auto& norm : {query_norm, key_norm})
     TORCH_CHECK(!norm || (norm->is_contiguous() && norm->numel() == dim &&
-                          norm->scalar_type() == cache.scalar_type()),
-                "write_joined: a norm is [dim], of the cache's type");
+                          norm->scalar_type() == joined.scalar_type()),
+                "write_joined: a norm is [dim], of the type of what it norms");
   check_slots(slots, cache);
   at::Tensor query =
       at::empty({rows, joined.size(1) / dim - 2 * cache.size(1), dim}, joined.options());
-  RAMET_BY_DTYPE(cache, write_joined_all<T>(joined, cos, sin, weights<T>(query_norm),
-                                            weights<T>(key_norm), float(eps), slots, cache, query))
+  RAMET_BY_DTYPE(joined, cache,
+                 (write_joined_all<T, X>(joined, cos, sin, weights<X>(query_norm),
+                                         weights<X>(key_norm), float(eps), slots, cache, query)))
   return query;
 }
 
