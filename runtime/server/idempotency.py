@@ -76,6 +76,14 @@ class Idempotency:
         self._sweep()
         return job
 
+    def known(self, tenant: Tenant, key: str) -> Job:
+        """The job that was started with a tenant's key; `Refused` if there is none."""
+        sent = self._sent.get((tenant, key))
+        job = None if sent is None else self._jobs.find(tenant, sent.job)
+        if job is None:
+            raise Refused(404, "nothing was sent with this key, or no longer", code="not_found")
+        return job
+
     def _sweep(self) -> None:
         """Forget the keys of jobs that are gone, once there are twice as many as the last time."""
         if len(self._sent) < self._sweep_at:

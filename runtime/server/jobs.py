@@ -1,7 +1,7 @@
 """Programs that clients sent: each runs in a task of its own, writes a log, and leaves a result.
 
-A job belongs to the tenant who sent it; to all others it does not exist. Unless it is detached, it
-is cancelled as soon as nobody follows it any more.
+A job belongs to the tenant who sent it; to all others it does not exist. When nobody follows it any
+more it lingers, for as long as it was asked to, and is cancelled.
 """
 
 import asyncio
@@ -11,10 +11,12 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Literal
 
 from ramet.limits import Limits
 from ramet.runtime.engine import AnyProgram, bound_arguments
+from ramet.runtime.events import ValueBound
 from ramet.runtime.result import Finished
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
@@ -22,7 +24,7 @@ from ramet.runtime.server.errors import Refused, refused
 from ramet.runtime.server.event_log import EventLog
 from ramet.runtime.server.runs import Runs
 from ramet.runtime.server.sse import dumps, event
-from ramet.runtime.server.wire import Result, event_of
+from ramet.runtime.server.wire import Result, encoded
 from ramet.runtime.works import Works
 
 Status = Literal["running", "done", "failed", "cancelled"]
@@ -38,7 +40,6 @@ class Order:
     batch: bool  # whether the result is a list
     seed: int | None
     limits: Limits
-    detached: bool  # goes on when nobody follows it
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -55,6 +56,8 @@ class Job:
     ended: float = 0.0  # by the loop's clock
     task: asyncio.Task[None] | None = None
     followers: int = 0
+    linger: float = 0.0  # seconds that it goes on when nobody follows it; inf: to its end
+    leaving: asyncio.TimerHandle | None = None  # what cancels it then
 
     @property
     def error(self) -> Refused | None:
@@ -89,11 +92,19 @@ class Job:
     def join(self) -> None:
         """Somebody follows it from now on, until they `leave`."""
         self.followers += 1
+        if self.leaving is not None:
+            self.leaving.cancel()
+            self.leaving = None
 
     async def leave(self) -> None:
-        """The last one to leave cancels it, unless it is detached."""
+        """The last one to leave cancels it: at once, or later if it lingers."""
         self.followers -= 1
-        if not self.followers and not self.order.detached:
+        if self.followers or self.linger == inf:
+            return
+        if self.linger:
+            loop = asyncio.get_running_loop()
+            self.leaving = loop.call_later(self.linger, self._left)
+        else:
             await self.cancel()
 
     async def over(self) -> None:
@@ -115,6 +126,10 @@ class Job:
         if self.task is not None and not self.task.done():
             self.task.cancel()
             await asyncio.wait({self.task})
+
+    def _left(self) -> None:
+        if self.task is not None and self.linger < inf:
+            self.task.cancel()
 
 
 def _told(outcome: Outcome | None) -> str:
@@ -220,8 +235,10 @@ class Jobs:
                     if isinstance(each, Finished):
                         finished = each
                         break
-                    name, data = event_of(each)
-                    job.log.append(name, item | data)
+                    if isinstance(each, ValueBound):  # which may be large
+                        job.log.append(*await asyncio.to_thread(encoded, each, item))
+                    else:
+                        job.log.append(*encoded(each, item))
             assert finished is not None, "a run ends with its result"
             self._end(job, at, await asyncio.to_thread(Result.of, finished))
         except Exception as error:

@@ -25,7 +25,11 @@ from ramet.runtime.server.errors import Refused
 log = logging.getLogger("ramet.server")
 
 CLOSE_S = 5.0
-"""Seconds that answers get to be sent, and the engine to end, once nothing runs any more."""
+"""Seconds for a client to take something of its answer, and for the engine to end, once nothing
+runs any more."""
+
+LOOK_S = 0.1
+"""Seconds between two looks at what clients have taken."""
 
 
 def serve(
@@ -38,6 +42,7 @@ def serve(
 
     Raises:
         OSError: the address cannot be listened on.
+        LibraryError: the folder of the library cannot be used.
     """
     with closing(listen(config)) as listening:
         asyncio.run(_serve(engine, config, listening, on_listen))
@@ -47,9 +52,15 @@ async def _serve(
     engine: Engine, config: ServerConfig, listening: socket.socket, on_listen: Callable[[str], None]
 ) -> None:
     running = AsyncEngine.of(engine)
-    listener = Listener(create_app(running, config))
-    on_listen(_url(listening))
-    await listener.serve([listening])
+    try:
+        listener = Listener(create_app(running, config))
+        on_listen(_url(listening))
+        await listener.serve([listening])
+    finally:
+        await _close(running)
+
+
+async def _close(running: AsyncEngine) -> None:
     try:
         async with asyncio.timeout(CLOSE_S):
             await running.close()
@@ -65,6 +76,17 @@ class Connection(H11Protocol):
     """
 
     _cut: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is not sent whole yet."""
+        answering = self.cycle is not None and not self.cycle.response_complete
+        return answering or self.unsent > 0
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client to take those before."""
+        return self.transport.get_write_buffer_size()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -136,7 +158,26 @@ class Listener(uvicorn.Server):
                 await turns.idle()
         except TimeoutError:
             self._end()
+        await self._taken()
         self.should_exit = True
+
+    async def _taken(self) -> None:
+        """Until clients have their answers: those who read them, within `stall_s` seconds."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._app.config.stall_s
+        seen: dict[Connection, tuple[int, float]] = {}  # what was unsent, and since when
+        while loop.time() < ends:
+            connections = [*self.server_state.connections]
+            busy = [each for each in connections if isinstance(each, Connection) and each.busy]
+            for each in busy:
+                unsent, since = seen.get(each, (-1, 0.0))
+                if unsent != each.unsent:
+                    seen[each] = each.unsent, loop.time()
+                elif unsent and loop.time() - since > CLOSE_S:
+                    each.transport.abort()
+            if all(loop.time() - seen[each][1] > CLOSE_S for each in busy):
+                return
+            await asyncio.sleep(LOOK_S)
 
     def _end(self) -> None:
         self._app.runs.end_all(

@@ -21,6 +21,9 @@ BEAT_S = 15.0
 HEAD_S = 10.0
 """Seconds after which a stream begins that has nothing to say yet."""
 
+SLICE = 1 << 16
+"""Bytes of an answer that a client may take its time for: one that is slow, but reads, gets all."""
+
 DONE = b"data: [DONE]\n\n"
 """The last event of an OpenAI stream."""
 
@@ -64,7 +67,8 @@ class EventStream(Response):
         self._events = events
         self._stall_s = stall_s
         self._on_close = on_close
-        self._sent = inf  # when, by the loop's clock; before the first and after the last: never
+        self._sent = inf  # when, by the loop's clock; before the first, while one is sent, and
+        # after the last: never
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tasks = [
@@ -92,9 +96,12 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send, body: bytes) -> None:
+        self._sent = inf
+        for at in range(0, len(body), SLICE):
+            part = body[at : at + SLICE]
+            async with asyncio.timeout(self._stall_s):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         self._sent = asyncio.get_running_loop().time()
-        async with asyncio.timeout(self._stall_s):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _beat(self, send: Send) -> None:
         loop = asyncio.get_running_loop()

@@ -132,7 +132,7 @@ class Library:
             self._shelf.close()
 
     def _hold(self, tenant: Tenant, name: str, size: int) -> None:
-        """Raise `Refused` unless it has room beside the others, those on disk that do not load too."""
+        """Raise `Refused` unless there is room beside the others, loaded or not."""
         mine = self._stored.get(tenant.name, {})
         others = [each.size for each in mine.values() if each.name != name]
         new = name not in mine

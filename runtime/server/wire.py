@@ -1,5 +1,6 @@
 """What a run tells, as events of the wire: a name, and the data in the terms of JSON."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -18,6 +19,12 @@ from ramet.runtime.jsonable import plain
 from ramet.runtime.report_json import detail, report
 from ramet.runtime.result import Finished
 from ramet.runtime.server.sse import dumps
+
+
+def encoded(event: Event, item: Mapping[str, int]) -> tuple[str, str]:
+    """Its name, and its data as JSON with the item of a batch. Takes time for a large value."""
+    name, data = event_of(event)
+    return name, dumps({**item, **data})
 
 
 def event_of(event: Event) -> tuple[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from math import inf
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Request
@@ -25,6 +26,7 @@ from ramet.runtime.tokenizer import Piece
 router = APIRouter(prefix="/v1/programs", tags=["programs"])
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key")]
+SentKey = Annotated[str, Header(alias="Idempotency-Key")]
 LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0)]
 Arguments = dict[str, Any]
 
@@ -75,6 +77,9 @@ class RunBody(Strict):
     background: bool = Field(
         False, description="Go on when nobody follows; without stream, answer at once."
     )
+    linger: Annotated[float, Field(ge=0, le=60)] | None = Field(
+        None, description="Seconds to go on when nobody follows; else none, or with a key all."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -122,6 +127,12 @@ async def plan_program(body: PlanBody, server: TheServer) -> Response:
     return Json(plan)
 
 
+@router.delete("", responses=told(OverAnswer, 400, 404))
+async def delete_sent(server: TheServer, tenant: TheTenant, key: SentKey) -> Response:
+    """Cancel what was sent with this key, if it runs, and forget it."""
+    return await _delete(server, server.idempotency.known(tenant, key))
+
+
 @router.get("/{id}", responses=told(AnyAnswer))
 async def get_program(id: str, server: TheServer, tenant: TheTenant) -> Response:
     """How it stands, and its result once it is there."""
@@ -131,10 +142,7 @@ async def get_program(id: str, server: TheServer, tenant: TheTenant) -> Response
 @router.delete("/{id}", responses=told(OverAnswer))
 async def delete_program(id: str, server: TheServer, tenant: TheTenant) -> Response:
     """Cancel it, if it runs, and forget it."""
-    job = server.jobs.get(tenant, id)
-    await job.cancel()
-    server.jobs.forget(job)
-    return _json(job)
+    return await _delete(server, server.jobs.get(tenant, id))
 
 
 @router.get("/{id}/events", responses=told({}, 410, events=True))
@@ -170,7 +178,7 @@ async def run(
     limits = lowered(server.config.program, body.limits)
     request_key = None
     if key is not None:
-        fields = body.model_dump(exclude={"stream", "background"})
+        fields = body.model_dump(exclude={"stream", "background", "linger"})
         said = f"{request.url.path} {json.dumps(fields, sort_keys=True)}"
         request_key = server.idempotency.key(tenant, key, said)
     job = None if request_key is None else server.idempotency.find(request_key)
@@ -181,10 +189,10 @@ async def run(
             batch=body.batch is not None,
             seed=body.seed,
             limits=limits,
-            detached=body.background or key is not None,
         )
         start = partial(server.jobs.start, tenant, order)
         job = start() if request_key is None else server.idempotency.job(request_key, start)
+    job.linger = max(job.linger, _linger(body, key))
     if body.stream:
         return _stream(server, job, job.log.dropped)
     if body.background:
@@ -210,6 +218,19 @@ def plan_of(
         return len(tokenizer.encode([Piece(text)], start=False))
 
     return program, planned(program, arguments, server.config.program, count)
+
+
+def _linger(body: RunBody, key: str | None) -> float:
+    """Seconds that a run goes on when nobody follows it."""
+    if body.background or (body.linger is None and key is not None):
+        return inf
+    return body.linger or 0.0
+
+
+async def _delete(server: Server, job: Job) -> Response:
+    await job.cancel()
+    server.jobs.forget(job)
+    return _json(job)
 
 
 def _json(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
