@@ -205,7 +205,7 @@ program deep(text: str):
         "{i}"
         gen each(max_tokens=12, ignore_eos=true)
     select mood from [" good", " bad"]
-    gen card(max_tokens=40): regex("[a-f]{10,20}")
+    gen card: regex(r"[a-f]{10,20}") (max_tokens=40)
     keep ways[0]
     gen end(max_tokens=30, ignore_eos=true)
 """

@@ -151,7 +151,7 @@ program deep(text: str):
         "{i}"
         gen each(max_tokens=30, ignore_eos=true)
     select mood from [" good", " bad"]
-    gen card(max_tokens=40): regex("[a-f]{20,30}")
+    gen card: regex(r"[a-f]{20,30}") (max_tokens=40)
     keep ways[0]
     gen end(max_tokens=400, ignore_eos=true)
 """
