@@ -329,6 +329,8 @@ class CacheSpan(Shape):
     """Tokens that were found here, and not computed."""
     maker: str
     """The variable, or the program, that computed it."""
+    public: bool
+    """Whether all tenants share it."""
 
 
 class CacheWindow(Shape):
