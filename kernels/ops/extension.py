@@ -26,6 +26,10 @@ _VECTORS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"),
     "AVX2": ("-mavx2", "-mfma", "-mf16c"),
 }
+_MORE = {  # of AVX512, by torch's question for it, which is not public
+    "_is_vnni_supported": "-mavx512vnni",
+    "_is_avx512_bf16_supported": "-mavx512bf16",
+}
 _SECONDS = 600  # that a compiler may take
 
 
@@ -70,8 +74,8 @@ def _library(folder: Path) -> Path:
     """The library for this torch and this processor, built if it is not there."""
     capability = torch.backends.cpu.get_cpu_capability()
     flags = (*_FLAGS, *_VECTORS.get(capability, ()))
-    if capability == "AVX512" and getattr(torch.cpu, "_is_vnni_supported", bool)():  # not public
-        flags += ("-mavx512vnni",)
+    if capability == "AVX512":
+        flags += tuple(f for name, f in _MORE.items() if getattr(torch.cpu, name, bool)())
     texts = [path.read_bytes() for path in sorted(_SOURCES.iterdir())]
     versions = (torch.__version__, platform.machine(), *platform.libc_ver())
     told = b"\0".join([" ".join((*versions, *flags)).encode(), *texts])

@@ -3,35 +3,21 @@
 The result of a row depends on no other row.
 """
 
-from dataclasses import dataclass
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ramet.kernels.memory import kept
-
-_OUTPUTS = 32  # outputs that lie beside each other
-
-
-@dataclass(frozen=True, slots=True)
-class Float32Weight:
-    """A weight `[out, in]`, packed."""
-
-    values: Tensor  # float32 [out / 32, in, 32], padded with zero weights
-    outputs: int
+from ramet.kernels import panels
+from ramet.kernels.panels import PanelWeight
 
 
-def pack(weight: Tensor) -> Float32Weight:
+def pack(weight: Tensor) -> PanelWeight:
     """Lay out a weight `[out, in]` of any float type."""
-    outputs = len(weight)
-    padded = F.pad(weight.float(), (0, 0, 0, -outputs % _OUTPUTS))
-    return Float32Weight(kept(padded.unflatten(0, (-1, _OUTPUTS)).transpose(1, 2)), outputs)
+    return panels.pack(weight, torch.float32, step=1)
 
 
 def linear(
     x: Tensor,
-    weight: Float32Weight,
+    weight: PanelWeight,
     *,
     bias: Tensor | None = None,
     residual: Tensor | None = None,

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from ramet.kernels import extension, float32, int8
+from ramet.kernels import bfloat16, extension, float32, int8
 from ramet.runtime.devices import default_dtype, device_of
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models import sources
 from ramet.runtime.models.config import DecoderConfig, is_native
-from ramet.runtime.models.linear import CompiledLinear, FloatLinear, LinearMaker
+from ramet.runtime.models.linear import CompiledLinear, FloatLinear, Kernel, LinearMaker
 from ramet.runtime.models.llama import LlamaDecoder
 from ramet.runtime.models.model import Model, ModelShape, PagedAttention
 from ramet.runtime.models.weights import Checkpoint
@@ -25,7 +25,11 @@ DTYPES = {
     "float16": torch.float16,
     "int8": torch.float32,
 }
-"""Of activations and cache, and of the weights but for `int8`: those of linear layers are int8."""
+"""What is computed with and cached. Where a kernel of our own runs the linear layers (`_KERNELS`),
+their weights alone are of the dtype, and all else is float32."""
+
+_KERNELS: dict[str, Kernel] = {"float32": float32, "bfloat16": bfloat16, "int8": int8}
+"""On CPU, for models of the Llama family, where there is a compiler."""
 
 
 def load_model(
@@ -80,6 +84,7 @@ def _native(
     kernels: Path,
 ) -> LlamaDecoder:
     config = DecoderConfig.from_dict(raw)
+    kernel = _kernel(dtype, device, kernels)
     shape = ModelShape(
         layers=config.layers,
         kv_heads=config.kv_heads,
@@ -87,24 +92,27 @@ def _native(
         vocab=config.vocab,
         context=config.context,
         eos=eos,
-        dtype=DTYPES[dtype],
+        dtype=torch.float32 if kernel else DTYPES[dtype],
         name=name,
         device=device,
     )
     weights = Checkpoint(directory, shape.dtype, device)
-    return LlamaDecoder(config, shape, weights, _maker(dtype, device, kernels))
+    return LlamaDecoder(config, shape, weights, _maker(kernel, device))
 
 
-def _maker(dtype: str, device: torch.device, kernels: Path) -> LinearMaker:
+def _kernel(dtype: str, device: torch.device, folder: Path) -> Kernel | None:
+    """The kernel of our own for linear layers of that dtype."""
+    if device.type == "cpu" and dtype in _KERNELS and extension.loaded(folder):
+        return _KERNELS[dtype]
+    return None
+
+
+def _maker(kernel: Kernel | None, device: torch.device) -> LinearMaker:
     if device.type != "cpu":
         from ramet.runtime.models.linear_gpu import GpuLinear
 
         return GpuLinear
-    if dtype == "int8":
-        return partial(CompiledLinear, int8)
-    if dtype == "float32" and extension.loaded(kernels):
-        return partial(CompiledLinear, float32)
-    return FloatLinear
+    return partial(CompiledLinear, kernel) if kernel else FloatLinear
 
 
 def _eos(raw: dict[str, Any], directory: Path) -> frozenset[int]:

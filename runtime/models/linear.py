@@ -38,7 +38,7 @@ class LinearMaker(Protocol):
 
 
 class Kernel(Protocol):
-    """A module of linear layers that packs their weights: `float32` or `int8`."""
+    """A module of linear layers that packs their weights: `float32`, `bfloat16` or `int8`."""
 
     @property
     def pack(self) -> Callable[[Tensor], Any]: ...

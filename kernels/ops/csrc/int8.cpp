@@ -12,8 +12,6 @@
 // What comes before the layer (linear.h) is done while its input is quantized, what comes after while
 // its output is stored.
 
-#include <ATen/Parallel.h>
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
@@ -151,18 +149,6 @@ void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row,
       put(output, row + r, block * kOutputs + half * kLanes, result[r][half]);
 }
 
-void some_rows(const Inputs& in, const Weights& weights, int64_t block, int64_t row, int64_t end,
-               const Output& output) {
-  for (; row + kRows <= end; row += kRows) tile<kRows>(in, weights, block, row, output);
-  switch (end - row) {
-    case 5: return tile<5>(in, weights, block, row, output);
-    case 4: return tile<4>(in, weights, block, row, output);
-    case 3: return tile<3>(in, weights, block, row, output);
-    case 2: return tile<2>(in, weights, block, row, output);
-    case 1: return tile<1>(in, weights, block, row, output);
-  }
-}
-
 at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
                        int64_t outputs, const std::optional<at::Tensor>& bias,
                        const std::optional<at::Tensor>& residual,
@@ -174,7 +160,7 @@ at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   check(scales, at::kFloat, "the weight's scales");
   TORCH_CHECK(scales.dim() == 3 && scales.size(2) == kOutputs &&
                   weight.numel() == scales.numel() * kGroup &&
-                  blocks == (outputs + kOutputs - 1) / kOutputs,
+                  blocks == parts(outputs, kOutputs),
               "linear: a weight as pack() makes it");
   TORCH_CHECK(size <= padded && size > padded - kGroup, "linear: the input has ", size,
               " columns, the weight about ", padded);
@@ -199,12 +185,8 @@ at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   const Inputs in{groups, to, to_factors, to_sums};
   const Weights weights{weight.const_data_ptr<uint8_t>(), scales.const_data_ptr<float>()};
   const Output output = around.after(out);
-  const int64_t panels = std::max<int64_t>(1, (rows + kPanel - 1) / kPanel);
-  const int64_t panel = ((rows + panels - 1) / panels + kRows - 1) / kRows * kRows;
-  at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t row = 0; row < rows; row += panel)
-      for (int64_t block = first; block < last; ++block)
-        some_rows(in, weights, block, row, std::min(rows, row + panel), output);
+  each_tile<kRows>(rows, blocks, kPanel, [&](auto count, int64_t block, int64_t row) {
+    tile<decltype(count)::value>(in, weights, block, row, output);
   });
   return out;
 }

@@ -1,13 +1,16 @@
 // What linear layers share, however they keep their weights: what comes before the product (a norm,
-// or the gate of a feed-forward), and what comes after (a bias, and the sum with a residual).
+// or the gate of a feed-forward), what comes after (a bias, and the sum with a residual), and the
+// order in which rows and outputs are gone through.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
+#include <type_traits>
 
 #include "vector.h"
 
@@ -104,6 +107,41 @@ struct Around {
     return {out.size(1), out.data_ptr<float>(), floats(bias), floats(residual)};
   }
 };
+
+inline int64_t parts(int64_t whole, int64_t most) { return (whole + most - 1) / most; }
+
+// Calls with a number of 1 to Most as a constant.
+template <int Most, typename Call>
+void as_constant(int64_t number, const Call& call) {
+  if constexpr (Most > 0) {
+    if (number == Most)
+      call(std::integral_constant<int, Most>{});
+    else
+      as_constant<Most - 1>(number, call);
+  }
+}
+
+// Calls tile(count, block, row) for each block of outputs and up to Most rows at a time. All blocks
+// that a thread has pass by `panel` rows or a few more, whose inputs stay in the cache, before the
+// next ones are begun. Rows are parted evenly.
+template <int Most, typename Tile>
+void each_tile(int64_t rows, int64_t blocks, int64_t panel, const Tile& tile) {
+  const int64_t panels = std::max<int64_t>(1, parts(rows, std::max<int64_t>(panel, Most)));
+  const int64_t rows_of_panel = parts(parts(rows, panels), Most) * Most;
+  at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t begin = 0; begin < rows; begin += rows_of_panel) {
+      const int64_t end = std::min(rows, begin + rows_of_panel);
+      for (int64_t block = first; block < last; ++block) {
+        int64_t row = begin;
+        for (int64_t left = parts(end - begin, Most); left > 0; --left) {
+          const int64_t count = parts(end - row, left);
+          as_constant<Most>(count, [&](auto constant) { tile(constant, block, row); });
+          row += count;
+        }
+      }
+    }
+  });
+}
 
 }  // namespace ramet
 

@@ -65,7 +65,7 @@ def test_the_native_decoder_stays_on_its_device(
     monkeypatch.setattr(gate, "_gated", gates)
     real, _ = load_model(str(saved(family)), dtype="bfloat16", cache=tmp_path)
     assert isinstance(real, LlamaDecoder)
-    shape = replace(real.shape, device=GPU)
+    shape = replace(real.shape, device=GPU, dtype=torch.bfloat16)
     config = DecoderConfig.from_dict(NATIVE[family]().to_dict())
     weights = _shapes(family)
     with FakeTensorMode():
