@@ -6,7 +6,8 @@ Three workloads on SmolLM2-135M in float32: one stream, 32 short prompts, and 64
 prefix of 1,000 tokens. Both sides generate exactly the number of tokens asked for, greedily, and
 the medians of alternating runs are compared (one run each of the last, which takes transformers
 minutes). `own` is what a step spends outside the model's forward pass: scheduling, block
-bookkeeping, packing, drawing tokens, and text. `int8` is the engine in int8, in the same turns.
+bookkeeping, packing, drawing tokens, and text. `bfloat16` and `int8` are the engine in these, in
+the same turns.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from ramet.runtime.core import EngineCore
 from ramet.runtime.models import Model, PagedAttention, load_model
 from ramet.runtime.tokenizer import Piece, Tokenizer
 
+DTYPES = ("float32", "bfloat16", "int8")
 WORDS = (
     "the quick brown fox jumps over a lazy dog while seven wizards brew potions near an old stone "
     "bridge in autumn rain and nobody in the village knows why they came"
@@ -114,42 +116,50 @@ def workloads(tokenizer: Tokenizer, quick: bool) -> list[Workload]:
 
 
 def compare(
-    work: Workload, model: Model, int8: Model, tokenizer: Tokenizer, hf: Any
+    work: Workload, models: dict[str, Model], tokenizer: Tokenizer, hf: Any
 ) -> dict[str, object]:
-    timed, small = Timed(model), Timed(int8)
-    ours(small, tokenizer, work)
-    mine, _ = ours(timed, tokenizer, work)
+    """`models` by dtype."""
+    sides = {dtype: Timed(model) for dtype, model in models.items()}
+    mine = {dtype: ours(side, tokenizer, work)[0] for dtype, side in sides.items()}["float32"]
+    spent: dict[str, list[float]] = {dtype: [] for dtype in sides}
+    forward: list[float] = []
+    other: list[float] = []
     reference: list[list[int]] = []
-    forward, total, quantized, other = [], [], [], []
     for _ in range(work.turns):
-        timed.seconds = 0.0
-        total.append(ours(timed, tokenizer, work)[1])
-        forward.append(timed.seconds)
-        quantized.append(ours(small, tokenizer, work)[1])
+        for dtype, side in sides.items():
+            side.seconds = 0.0
+            spent[dtype].append(ours(side, tokenizer, work)[1])
+        forward.append(sides["float32"].seconds)
         other += seconds(lambda: reference.extend(theirs(hf, work)), 1)
-    count = len(work.prompts) * work.tokens
-    return {
+    count, total = len(work.prompts) * work.tokens, spent.pop("float32")
+    row: dict[str, object] = {
         "workload": work.name,
         "ours_tokens_per_s": round(count / median(total), 1),
-        "int8_tokens_per_s": round(count / median(quantized), 1),
         "transformers_tokens_per_s": round(count / median(other), 1),
         "ratio": round(median(other) / median(total), 2),
         "target": work.target,
-        "int8_to_float32": round(median(total) / median(quantized), 2),
         "own_share": round(median([1 - f / t for f, t in zip(forward, total, strict=True)]), 4),
         "equal_texts": f"{sum(a == b for a, b in zip(mine, reference, strict=False))}/{len(mine)}",
         "seconds_ours": [round(t, 3) for t in total],
-        "seconds_int8": [round(t, 3) for t in quantized],
         "seconds_transformers": [round(t, 3) for t in other],
     }
+    for dtype, times in spent.items():
+        row[f"{dtype}_tokens_per_s"] = round(count / median(times), 1)
+        row[f"{dtype}_to_float32"] = round(median(total) / median(times), 2)
+        row[f"seconds_{dtype}"] = [round(t, 3) for t in times]
+    return row
 
 
 def line(row: dict[str, object]) -> str:
     return (
         f"[bold]{row['workload']}[/]: {row['ours_tokens_per_s']} tokens/s, transformers "
         f"{row['transformers_tokens_per_s']}: [bold]{row['ratio']}×[/] (target {row['target']}×); "
-        f"own time {row['own_share']:.1%}; equal texts {row['equal_texts']}; in int8 "
-        f"{row['int8_tokens_per_s']} tokens/s, [bold]{row['int8_to_float32']}×[/] that of float32"
+        f"own time {row['own_share']:.1%}; equal texts {row['equal_texts']}"
+        + "".join(
+            f"; in {dtype} {row[f'{dtype}_tokens_per_s']} tokens/s, "
+            f"[bold]{row[f'{dtype}_to_float32']}×[/] that of float32"
+            for dtype in DTYPES[1:]
+        )
     )
 
 
@@ -160,15 +170,16 @@ def main() -> None:
     options = parser.parse_args()
 
     cache = EngineConfig().models
-    model, directory = load_model("smollm2-135m", dtype="float32", cache=cache)
-    int8, _ = load_model("smollm2-135m", dtype="int8", cache=cache)
+    loaded = {dtype: load_model("smollm2-135m", dtype=dtype, cache=cache) for dtype in DTYPES}
+    models = {dtype: model for dtype, (model, _) in loaded.items()}
+    directory = loaded["float32"][1]
     tokenizer = Tokenizer.load(directory)
     hf: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     hf.eval()
     console = Console()
     rows: list[dict[str, object]] = []
     for work in workloads(tokenizer, options.quick):
-        rows.append(compare(work, model, int8, tokenizer, hf))
+        rows.append(compare(work, models, tokenizer, hf))
         console.print(line(rows[-1]), highlight=False)
     if not options.quick:
         write(options.json, "engine", rows)

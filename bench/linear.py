@@ -1,11 +1,12 @@
-"""Linear layers: ours in float32 and int8, beside oneDNN's in float32 and bfloat16 and FBGEMM's.
+"""Linear layers: ours in float32, bfloat16 and int8, beside oneDNN's and FBGEMM's.
 
     python bench/linear.py [--json bench/results/linear.json] [--quick]
 
 The shapes are those of SmolLM2-135M, with weights of their own for each of its 30 layers, so that
 no cache holds them from one pass to the next. In each turn every kind runs through all layers;
 `gops` is billions of multiplications and additions a second, from the median turn. `ours, int8`
-quantizes its input in groups of 64 and rotates them; `fbgemm` is
+quantizes its input in groups of 64 and rotates them; `ours, bfloat16` takes float32, rounds it, and
+gives float32, where oneDNN's takes and gives bfloat16; `fbgemm` is
 `torch.ops.quantized.linear_dynamic`, with one scale for the whole batch; `torch` is
 `F.linear`, which lays its weight out anew in each call; the others are packed once.
 """
@@ -22,7 +23,7 @@ from machine import median, seconds, write
 from rich.console import Console
 from torch import Tensor
 
-from ramet.kernels import float32, int8
+from ramet.kernels import bfloat16, float32, int8
 from ramet.runtime import EngineConfig
 from ramet.runtime.models.linear import CompiledLinear, FloatLinear
 
@@ -32,7 +33,7 @@ BATCHES, LAYERS, TURNS = (1, 16, 32, 64, 256), 30, 7
 Layer = Callable[[Tensor], Tensor]
 
 
-def bfloat16(weight: Tensor) -> Layer:
+def onednn_bfloat16(weight: Tensor) -> Layer:
     return FloatLinear(weight.bfloat16())
 
 
@@ -49,11 +50,12 @@ def fbgemm(weight: Tensor) -> Layer:
 
 KINDS: dict[str, Callable[[Tensor], Layer]] = {
     "ours, int8": partial(CompiledLinear, int8),
+    "ours, bfloat16": partial(CompiledLinear, bfloat16),
     "ours, float32": partial(CompiledLinear, float32),
     "fbgemm, int8": fbgemm,
     "onednn, float32": FloatLinear,
     "torch, float32": lambda weight: partial(F.linear, weight=weight),
-    "onednn, bfloat16": bfloat16,
+    "onednn, bfloat16": onednn_bfloat16,
 }
 
 

@@ -3,11 +3,12 @@
     python bench/peers.py [--json bench/results/peers.json] [--environments FOLDER]
                           [--only plain,tree] [--peers vllm,llama.cpp] [--quick]
 
-SmolLM2-135M: ramet in float32 and int8, transformers (`generate` and its continuous batching),
-llama.cpp on the file as it is, in Q4_1, and vLLM's CPU build in bfloat16 and float32. One peer is
-loaded at a time, in an environment and a process of its own; ours and it run by turns, the other
-idle, with equally many threads. Every run begins with nothing cached. Speeds are medians; a ratio
-is of medians of runs that were neighbours in time, against the better of a peer's precisions.
+SmolLM2-135M: ramet in float32, bfloat16 and int8, transformers (`generate` and its continuous
+batching), llama.cpp on the file as it is, in Q4_1, and vLLM's CPU build in bfloat16 and float32.
+One peer is loaded at a time, in an environment and a process of its own; ours and it run by turns,
+the other idle, with equally many threads. Every run begins with nothing cached. Speeds are medians;
+a ratio is of medians of runs that were neighbours in time, against the better of a peer's
+precisions.
 `bench/peers/workloads.py` says what is done; where a peer would take minutes it does a part, and
 its time is scaled up. A workload that a peer does not offer is told, with why.
 `bench/peers/environments.py` makes what the peers run in; what is missing is made first.
@@ -36,7 +37,7 @@ from workloads import Workload, workloads
 from ramet.runtime.embedded import embedded_file
 from ramet.runtime.tokenizer import Piece
 
-DTYPES = ("float32", "int8")
+DTYPES = ("float32", "bfloat16", "int8")
 SPARE = ("transformers", "continuous")  # nothing has to be reached: one turn, against float32
 LONG = 8.0  # seconds of a peer's run: one that takes longer is not repeated
 

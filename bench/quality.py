@@ -1,11 +1,12 @@
-"""What int8 costs in quality: SmolLM2-135M in int8 against itself in float32, on the same text.
+"""What int8 and bfloat16 cost in quality: SmolLM2-135M against itself in float32, on the same text.
 
     python bench/quality.py [--json bench/results/quality.json] [--tokens 8192]
 
 The text is that of Python's own manual, as `pydoc` carries it, in pieces of 512 tokens. `agreement`
 is the share of places where both find the same token likeliest; `perplexity_ratio` is exp of the
-mean rise of the loss. The first row is what is built; the others are other ways to quantize linear
-layers, imitated in float32: what goes in and the weights are rounded to what int8 could hold.
+mean rise of the loss. The first two rows are what is built; the others are other ways to quantize
+linear layers, imitated in float32: what goes in and the weights are rounded to what int8 could
+hold.
 """
 
 import argparse
@@ -127,9 +128,10 @@ def logits(model: Model, tokens: list[int]) -> Tensor:
 
 
 def variants(float32: Model, directory: Path) -> Iterator[tuple[str, Callable[[], Model]]]:
-    """The model in int8, and the imitations, each to be made when its turn comes."""
+    """The model in int8 and bfloat16, and the imitations, each to be made when its turn comes."""
     cache = EngineConfig().models
-    yield "int8, as built", lambda: load_model("smollm2-135m", dtype="int8", cache=cache)[0]
+    for dtype in ("int8", "bfloat16"):
+        yield f"{dtype}, as built", partial(_built, dtype, cache)
     config = DecoderConfig.from_dict(json.loads((directory / "config.json").read_text()))
     weights = Checkpoint(directory, torch.float32)
     for scheme in SCHEMES:
@@ -137,8 +139,12 @@ def variants(float32: Model, directory: Path) -> Iterator[tuple[str, Callable[[]
         yield scheme.name, partial(LlamaDecoder, config, float32.shape, weights, make)
 
 
+def _built(dtype: str, cache: Path) -> Model:
+    return load_model("smollm2-135m", dtype=dtype, cache=cache)[0]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="the quality of int8")
+    parser = argparse.ArgumentParser(description="the quality of int8 and bfloat16")
     parser.add_argument("--json", type=Path, default=Path("bench/results/quality.json"))
     parser.add_argument("--tokens", type=int, default=8192)
     options = parser.parse_args()

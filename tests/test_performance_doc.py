@@ -133,15 +133,32 @@ def test_a_gpu_with_a_loss_and_a_failure() -> None:
 
 
 def test_results_of_a_benchmark_that_is_not_known() -> None:
-    text, _ = made("server", [{"route": "/generate", "ms": 3.0, "seconds": [1, 2]}])
+    text, _ = made("routes", [{"route": "/generate", "ms": 3.0, "seconds": [1, 2]}])
     assert "| route | ms |" in text
     assert "| /generate | 3.00 |" in text
 
 
-def test_the_note_on_int8_says_what_was_measured() -> None:
-    rows = records.load(report.RESULTS)["quality"].rows
-    note = (report.DOCS / "decisions" / "0021-int8.md").read_text()
-    assert f"{rows[0]['tokens']:,} tokens" in note
-    for row in rows:
+def test_the_notes_on_rounding_say_what_was_measured() -> None:
+    for row in records.load(report.RESULTS)["quality"].rows:
+        name = "0027-bfloat16-on-cpu" if row["variant"].startswith("bfloat16") else "0021-int8"
+        note = (report.DOCS / "decisions" / f"{name}.md").read_text()
+        assert f"{row['tokens']:,} tokens" in note
         told = f"{row['agreement']:.1%}".replace("%", " %")
         assert told in note, row["variant"]
+
+
+def test_precisions_that_older_results_lack() -> None:
+    old = {"workload": "a", "ours_tokens_per_s": 1.0, "transformers_tokens_per_s": 2.0}
+    old |= {"ratio": 0.5, "target": 1.0, "own_share": 0.1, "equal_texts": "1/1"}
+    old |= {"int8_tokens_per_s": 3.0, "int8_to_float32": 3.0}
+    new = old | {"bfloat16_tokens_per_s": 2.5, "bfloat16_to_float32": 2.5}
+    assert "| a | 1.00 | 3.00 | 2.00 |" in made("engine-cpu", [old])[0]
+    assert "| a | 1.00 | 2.50 | 3.00 | 2.00 |" in made("engine-cpu", [new])[0]
+    int8 = {"variant": "int8, as built", "tokens": 10, "agreement": 0.9, "perplexity": 5.0}
+    int8 |= {"perplexity_ratio": 1.0, "agreement_target": 0.9, "perplexity_ratio_target": 1.1}
+    bfloat16 = {"variant": "bfloat16, as built", "agreement": 0.995, "perplexity_ratio": 1.001}
+    other = {"variant": "another way", "agreement": 0.5, "perplexity_ratio": 2.0}
+    text, _ = made("quality", [int8, bfloat16, other])
+    assert "bfloat16: the same likeliest token in **99.50 %**, perplexity **1.0010×**." in text
+    assert "| bfloat16" not in text
+    assert "| another way | 50.00 % | 2.0000× |" in text

@@ -19,6 +19,7 @@ KERNEL = {
 }
 CROSSOVER = {"fan", "shared", "chosen"}
 SHARING = ("by its own", "with a shared prefix")
+BUILT = ", as built"
 
 
 def linear(record: Record, body: Body) -> None:
@@ -60,7 +61,18 @@ def quality(record: Record, body: Body) -> None:
         f"{first['perplexity_ratio_target']}×, reached: "
         f"{reached(first['perplexity_ratio'], first['perplexity_ratio_target'], most=True)})."
     )
-    variants = [row for row in record.rows if "variant" in row]
+    for row in record.rows[1:]:
+        if row.get("variant", "").endswith(BUILT):
+            body.say(
+                f"{row['variant'].removesuffix(BUILT)}: the same likeliest token in "
+                f"**{percent(row['agreement'], 2)}**, perplexity "
+                f"**{row['perplexity_ratio']:.4f}×**."
+            )
+    variants = [
+        row
+        for at, row in enumerate(record.rows)
+        if "variant" in row and (at == 0 or not row["variant"].endswith(BUILT))
+    ]
     if len(variants) > 1:
         body.say("Other ways to quantize, imitated in float32 on the same tokens:")
         body.say(

@@ -5,6 +5,7 @@ from reporting.records import Record, Row
 from reporting.section import Body
 from reporting.tables import cell, number, percent, plain, table, times
 
+NARROW = ("bfloat16", "int8")
 PEERS = (
     "vllm bfloat16",
     "vllm float32",
@@ -28,7 +29,7 @@ def peers(record: Record, body: Body) -> None:
 
 def _speeds(rows: list[Row], body: Body) -> None:
     found = {name for row in rows for name in row["per_s"]}
-    ours = [name for name in ("float32", "int8") if name in found]
+    ours = [name for name in ("float32", "bfloat16", "int8") if name in found]
     names = [name for name in PEERS if name in found]
     names += sorted(found - {*ours, *names})
     head = ["workload", "a second", *(f"ramet {name}" for name in ours), *names]
@@ -108,17 +109,18 @@ def reached(value: float, target: float | None, *, most: bool = False) -> str:
 
 
 def engine(record: Record, body: Body) -> None:
+    narrow = [name for name in NARROW if f"{name}_tokens_per_s" in record.rows[0]]
     body.say(
         table(
             [
                 "workload",
                 "float32, tokens/s",
-                "int8",
+                *narrow,
                 "transformers",
                 "ratio",
                 "to reach",
                 "reached",
-                "int8 to float32",
+                *(f"{name} to float32" for name in narrow),
                 "own time in a step",
                 "equal texts",
             ],
@@ -126,12 +128,12 @@ def engine(record: Record, body: Body) -> None:
                 [
                     row["workload"],
                     row["ours_tokens_per_s"],
-                    row["int8_tokens_per_s"],
+                    *(row[f"{name}_tokens_per_s"] for name in narrow),
                     row["transformers_tokens_per_s"],
                     times(row["ratio"]),
                     times(row["target"]),
                     reached(row["ratio"], row["target"]),
-                    times(row["int8_to_float32"]),
+                    *(times(row[f"{name}_to_float32"]) for name in narrow),
                     percent(row["own_share"], 1),
                     row["equal_texts"],
                 ]
