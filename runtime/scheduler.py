@@ -12,15 +12,20 @@ One queue, first come first served, every step a fresh choice (continuous batchi
    being computed by somebody else, or whose next token is in this very step, waits for that instead
    of computing it again, and lets others by. What a waiting task will find in the cache is expected
    there in its order of arrival, so that it is evicted late.
+4. Where there is work of several scopes, one that would have more than its share of the pool lets
+   the others in first, and is preempted first: for one that keeps to its share also to be let in.
+   Its first task is left alone, so what is larger than a share goes by arrival, as ever.
 """
 
 import time
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable
 
 from ramet.cache import BlockPool, BlockTable, Expectation, OutOfBlocks
 from ramet.runtime.batch import Batch, Entry
 from ramet.runtime.sequence import Sequence, Task
+from ramet.runtime.shares import Shares
 
 Head = tuple[bytes, int, int]
 
@@ -29,8 +34,15 @@ class Scheduler:
     """Holds the tasks of an engine and the idle sequences that still have blocks."""
 
     def __init__(
-        self, pool: BlockPool, *, step_tokens: int, chunk: int | None, max_sequences: int
+        self,
+        pool: BlockPool,
+        *,
+        step_tokens: int,
+        chunk: int | None,
+        max_sequences: int,
+        share: float = 1.0,
     ) -> None:
+        """`share` is of the pool, and of the places in a step, for one scope while others wait."""
         self.pool = pool
         self.waiting: list[Task] = []  # by arrival
         self.running: list[Task] = []  # by arrival
@@ -41,6 +53,9 @@ class Scheduler:
         # What a task can have of a step even if all others draw a token in it.
         self.sure_tokens = max(0, step_tokens - max_sequences)
         self._max_sequences = max_sequences
+        self._share = share
+        self.yielded = 0  # preemptions of a scope over its share
+        self.scopes: Counter[bytes] = Counter()  # of the tasks that wait or run
         self._entries: dict[Task, Entry] = {}
         self._preempted: set[Task] = set()
 
@@ -48,6 +63,7 @@ class Scheduler:
 
     def submit(self, task: Task) -> None:
         self.idle.pop(task.sequence, None)
+        self.scopes[task.sequence.table.scope] += 1
         insort(self.waiting, task, key=_arrival)
 
     def resume(self, task: Task) -> None:
@@ -57,12 +73,17 @@ class Scheduler:
             self.submit(task)
             return
         self.idle.pop(task.sequence, None)
+        self.scopes[table.scope] += 1
         task.cursor = task.wanted
         insort(self.running, task, key=_arrival)
 
     def remove(self, task: Task) -> None:
         """The task ended, in whatever way; its sequence is idle."""
         (self.running if task in self.running else self.waiting).remove(task)
+        scope = task.sequence.table.scope
+        self.scopes[scope] -= 1
+        if not self.scopes[scope]:
+            del self.scopes[scope]
         self._expect_no_more(task)
         self.rest(task.sequence)
 
@@ -152,7 +173,9 @@ class Scheduler:
         """Take blocks from whoever needs them least; False if that is the task itself."""
         if self._drop_one(keep=task):
             return True
-        victim = self.running[-1]
+        victim = self._over_its_share()
+        self.yielded += victim is not None
+        victim = victim or self.running[-1]
         self._preempt(victim)
         return victim is not task
 
@@ -191,18 +214,57 @@ class Scheduler:
 
     def _admit(self, budget: int) -> None:
         heads = self._heads() if self.waiting else {}
-        for task in self.waiting[: 2 * self._max_sequences]:
+        shares = self._shares() if len(self.scopes) > 1 else None
+        left, late = self._let_in(self._first(), budget, heads, shares)
+        self._let_in(late, left, heads, None)
+
+    def _let_in(
+        self,
+        tasks: Iterable[Task],
+        budget: int,
+        heads: dict[Head, list[Entry]],
+        shares: Shares | None,
+    ) -> tuple[int, list[Task]]:
+        """Let them in, in their order; what is left of the budget, and those whose scopes would
+        have more than their shares. Once nobody else can come in, nothing is left."""
+        late: list[Task] = []
+        behind: set[bytes] = set()
+        for task in tasks:
             if not budget or self._preempted or len(self.running) >= self._max_sequences:
-                return
+                return 0, []
             table = task.sequence.table
+            if table.scope in behind:
+                late.append(task)
+                continue
             tokens = _to_run(task)
             table.adopt(tokens)
             if table.awaits(tokens) or _is_computed(task, heads.get(_head(table), ())):
                 continue
+            if shares and not (shares.begins(task) or shares.holds(task, _needed(task))):
+                behind.add(table.scope)
+                late.append(task)
+                continue
             if not self._fits(task):
-                return
+                return 0, []
             self._enter(task)
             budget -= self._run(task, budget)
+            if shares:
+                shares.add(task)
+        return budget, late
+
+    def _first(self) -> list[Task]:
+        """Those that wait for longest; so many of each scope, that none is out of sight."""
+        most = 2 * self._max_sequences
+        if len(self.scopes) < 2 or len(self.waiting) <= most:
+            return self.waiting[:most]
+        seen: Counter[bytes] = Counter()
+        found: list[Task] = []
+        for task in self.waiting:
+            scope = task.sequence.table.scope
+            seen[scope] += 1
+            if seen[scope] <= most:
+                found.append(task)
+        return found
 
     def _heads(self) -> dict[Head, list[Entry]]:
         """What this step computes of prompts, by where in the tree of prefixes it goes on."""
@@ -214,11 +276,31 @@ class Scheduler:
 
     def _fits(self, task: Task) -> bool:
         """Whether there is room for all that is left of the prompt, making some if need be."""
-        table = task.sequence.table
-        while table.blocks_needed(max(0, task.end - table.length)) > self.pool.available:
-            if not self._drop_one(keep=task):
+        while _needed(task) > self.pool.available:
+            if not self._drop_one(keep=task) and not self._give_way(task):
                 return False
         return True
+
+    def _give_way(self, task: Task) -> bool:
+        """Preempt one of a scope over its share, for a task whose scope keeps to its own."""
+        victim = self._over_its_share()
+        if victim is None or not self._shares().holds(task, _needed(task)):
+            return False
+        self.yielded += 1
+        self._preempt(victim)
+        return True
+
+    def _over_its_share(self) -> Task | None:
+        """Whom to preempt, where scopes compete and one has too much."""
+        return self._shares().victim() if len(self.scopes) > 1 else None
+
+    def _shares(self) -> Shares:
+        return Shares(
+            self.running,
+            self.pool,
+            blocks=max(1, int(self._share * self.pool.num_blocks)),
+            places=max(1, int(self._share * self._max_sequences)),
+        )
 
     def _enter(self, task: Task) -> None:
         table = task.sequence.table
@@ -230,6 +312,12 @@ class Scheduler:
         self.waiting.remove(task)
         self._expect_no_more(task)
         insort(self.running, task, key=_arrival)
+
+
+def _needed(task: Task) -> int:
+    """Blocks that all that is left of its prompt takes."""
+    table = task.sequence.table
+    return table.blocks_needed(max(0, task.end - table.length))
 
 
 def _head(table: BlockTable) -> Head:

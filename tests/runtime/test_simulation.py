@@ -289,13 +289,18 @@ class Simulation:
         return self._sample(logits, rows, positions)
 
     def _watched_room(self, task: Task) -> bool:
-        """The latest arrival gives way; nobody for one that came later, the first one never."""
+        """The latest arrival gives way, where scopes compete that of one over its share; nobody
+        for one of its scope that came later, the first one never."""
         running = list(self.core.scheduler.running)
+        yielded = self.core.scheduler.yielded
         room = self._make_room(task)
         lost = [each for each in running if each not in self.core.scheduler.running]
         for victim in lost:
-            assert victim.id == max(each.id for each in running)
-            assert victim.id >= task.id
+            scope = victim.sequence.table.scope
+            among = [each for each in running if each.sequence.table.scope == scope]
+            if self.core.scheduler.yielded == yielded:
+                among = [*running, task]
+            assert victim.id == max(each.id for each in among)
             assert victim is not min(running, key=lambda each: each.id), "the first one gave way"
             self._note("preempted", victim.id)
         return room
