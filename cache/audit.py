@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
 
-from ramet.cache.block import Block, Identity
+from ramet.cache.block import Block, Identity, before
 from ramet.cache.errors import AuditError
 from ramet.cache.eviction import NEVER, EvictionOrder
 from ramet.cache.hashing import KeyChain
 from ramet.cache.plan import Place, Plan
 from ramet.cache.prefix import PrefixIndex, Route
+from ramet.cache.public import PUBLIC, Door, PublicPath
 
 
 class Books(Protocol):
@@ -27,6 +28,7 @@ class Books(Protocol):
     sharing: bool
     chain: KeyChain
     index: PrefixIndex
+    public: PublicPath
     blocks: list[Block]
     free: list[int]
     cached: EvictionOrder
@@ -105,7 +107,7 @@ def free_is_blank(books: Books, tables: list[Holder]) -> Iterator[str]:
     del tables
     for id in books.free:
         block = books.blocks[id]
-        if block.tokens or block.parent is not None or block.serial or block.key:
+        if block.tokens or block.parent is not None or block.serial or block.key or block.public:
             yield f"{block}"
 
 
@@ -130,13 +132,31 @@ def index_is_exact(books: Books, tables: list[Holder]) -> Iterator[str]:
 def keys_are_hashes(books: Books, tables: list[Holder]) -> Iterator[str]:
     """A published block's key is the hash of its parent's key and its tokens."""
     del tables
-    keys = {block.serial: block.key for block in books.blocks if block.serial}
+    keys: dict[Identity, bytes] = {b.serial: b.key for b in books.blocks if b.serial}
+    keys[PUBLIC] = books.chain.start
     for block in books.index.keys.values():
-        parent = block.parent
         # A parent that was displaced may be gone; its children can then not be reached either.
-        above = books.chain.root(parent) if isinstance(parent, bytes) else keys.get(parent or 0)
+        above = key_of(block.parent, keys, books)
         if above is not None and books.chain.extend(above, block.tokens) != block.key:
             yield f"{block}"
+
+
+def key_of(parent: Identity | None, keys: dict[Identity, bytes], books: Books) -> bytes | None:
+    """The key before the children of `parent`; kept in `keys` where it takes a walk."""
+    if isinstance(parent, bytes):
+        return books.chain.root(parent)
+    if isinstance(parent, Door) and parent not in keys:
+        for place, key in public_keys(books):
+            keys[Door(place, parent.scope)] = books.chain.enter(key, parent.scope)
+    return keys.get(parent or PUBLIC)
+
+
+def public_keys(books: Books) -> Iterator[tuple[PublicPath, bytes]]:
+    """Every place on a public path, with the key there."""
+    found = [(books.public, books.chain.start)]
+    for place, key in found:
+        yield place, key
+        found += [(on, books.chain.extend(key, list(chunk))) for chunk, on in place.ways()]
 
 
 def children_are_exact(books: Books, tables: list[Holder]) -> Iterator[str]:
@@ -168,17 +188,20 @@ def tables_are_paths(books: Books, tables: list[Holder]) -> Iterator[str]:
         covered = table.length + (table.reserved or 0)
         if table.length < 0 or len(table.blocks) != -(-covered // size):
             yield f"{table.blocks} for {table.length} tokens and {table.reserved} reserved"
-        above: Identity = table.scope
+        serial, public = PUBLIC, books.public
         for number in range(-(-table.length // size)):
             block = books.blocks[table.blocks[number]]
             counted = min(table.length - number * size, size)
             if len(block.tokens) < counted:
                 yield f"{block} counts for {counted} tokens"
+            above = before(serial, public, table.scope, block.tokens)
             if books.sharing and not is_child(block, above, table):
                 yield f"{block} after {above!r}"
             if books.sharing and counted == size and not block.serial:
                 yield f"{block} is full and was never published"
-            above = block.serial
+            serial, public = block.serial, public and public.on(block.tokens)
+            if books.sharing and counted == size and block.public is not public:
+                yield f"{block} is public, and should not be, or the other way round"
         tail = books.blocks[table.blocks[table.length // size]] if table.length % size else None
         if table.tail is not tail and (tail is not None or table.tail.id >= 0):
             yield f"{table.tail} is not the tail of {table.blocks}"
@@ -188,6 +211,52 @@ def is_child(block: Block, above: Identity, table: Holder) -> bool:
     """True too for a copy's target, which becomes its parent's child when the step commits."""
     target = table.source is not None and block is table.tail
     return block.parent is None if target else block.parent == above
+
+
+def public_is_declared(books: Books, tables: list[Holder]) -> Iterator[str]:
+    """A published block is public if and only if its path was declared, and only a public one
+    stands where all scopes look. An open one never is. What is expected is parted alike."""
+    del tables
+    known = {*books.public.walk()}
+    behind: dict[Identity, PublicPath | None] = {b.serial: b.public for b in books.blocks}
+    behind[PUBLIC] = books.public
+    for block in books.blocks:
+        parent = block.parent
+        if isinstance(parent, Door) and (parent.place not in known or parent.place.is_start):
+            yield f"{block} behind a door that is none"
+        if not block.serial and (block.public or (parent is not None and behind.get(parent))):
+            yield f"{block} is open, and public"
+    for block in books.index.keys.values():
+        parent = block.parent
+        if isinstance(parent, bytes | Door):
+            place = books.public if isinstance(parent, bytes) else parent.place
+            if block.public or place.on(block.tokens):
+                yield f"{block} stands behind a door, and is public"
+        elif parent is not None and parent in behind:  # else it was displaced, and is gone
+            place = behind[parent]
+            if block.public is not (place and place.on(block.tokens)):
+                yield f"{block} is public, and was not declared, or the other way round"
+            if place and not block.public:
+                yield f"{block} is private, and stands among what is public"
+    for start in places_of(books.plan):
+        if start.above is None and start.identity is not None:
+            yield from misplaced(start, start.identity, books.public)
+
+
+def misplaced(start: Place, identity: Identity, public: PublicPath) -> Iterator[str]:
+    """What is expected in the tree from `start` on, and belongs into another one."""
+    if identity != PUBLIC:
+        public = identity.place if isinstance(identity, Door) else public
+        if any(map(public.on, start.below)):
+            yield f"something public is expected after {identity!r}"
+        return
+    pending = [(start, public)]
+    for place, known in pending:
+        for tokens, below in place.below.items():
+            if (on := known.on(tokens)) is None:
+                yield f"{tokens} is expected in public"
+            else:
+                pending.append((below, on))
 
 
 def steps_are_private(books: Books, tables: list[Holder]) -> Iterator[str]:
@@ -240,7 +309,7 @@ def places_are_a_tree(books: Books, tables: list[Holder]) -> Iterator[str]:
         if place.above is not None and further - passing:
             yield f"uses go on from {place.tokens} that did not come there: {further - passing}"
         if place.above is None and not place.below:
-            yield "a scope without a place"
+            yield "a start without a place"
         for tokens, below in place.below.items():
             if below.above is not place or below.tokens != tokens:
                 yield f"{below.tokens} under {place.tokens}"
@@ -260,7 +329,7 @@ def places_find_blocks(books: Books, tables: list[Holder]) -> Iterator[str]:
     for place in places_of(books.plan):
         above = place.above
         if above is None:
-            bound += isinstance(place.identity, bytes)
+            bound += place.identity is not None
             continue
         block = None
         if above.identity is not None:
@@ -275,7 +344,7 @@ def places_find_blocks(books: Books, tables: list[Holder]) -> Iterator[str]:
 
 
 def places_of(plan: Plan) -> Iterator[Place]:
-    """All of them, those before the ones below; the starts of scopes are always bound."""
+    """All of them, those before the ones below; starts are always bound."""
     found = [place for place in plan.places.values() if place.above is None]
     for place in found:
         yield place
@@ -311,6 +380,7 @@ LAWS = (
     keys_are_hashes,
     children_are_exact,
     tables_are_paths,
+    public_is_declared,
     steps_are_private,
     announcements_are_live,
     places_are_a_tree,

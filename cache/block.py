@@ -4,10 +4,14 @@ A block goes round: blank, then open (some tokens committed, more to come), then
 published, never written again), then blank once more when it is reused.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-# What stands before a block: the serial of the sealed block there, or the scope at the start.
-Identity = int | bytes
+from ramet.cache.public import Door, PublicPath
+
+# What stands before a block: the serial of the sealed block there; at the start the scope, or
+# PUBLIC; where a scope's own blocks follow a public one, the door there.
+Identity = int | bytes | Door
 
 
 class Copy(NamedTuple):
@@ -27,7 +31,9 @@ class Block:
     taken for the child of a recycled block.
     """
 
-    __slots__ = ("found", "id", "key", "maker", "owners", "parent", "pins", "serial", "tokens")
+    __slots__ = (
+        "found", "id", "key", "maker", "owners", "parent", "pins", "public", "serial", "tokens",
+    )  # fmt: skip
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -41,6 +47,7 @@ class Block:
         self.parent: Identity | None = None  # None until something was committed here
         self.serial = 0  # 0 until published
         self.key = b""  # set with the serial
+        self.public: PublicPath | None = None  # the place behind it, if it is public
         self.maker = ""  # who computed it, as its table said; set with the serial
         self.found = 0  # tokens that tables found here and had not to compute
 
@@ -49,6 +56,14 @@ class Block:
             f"Block({self.id}, owners={self.owners}, pins={self.pins}, tokens={self.tokens}, "
             f"parent={self.parent!r}, serial={self.serial})"
         )
+
+
+def before(serial: int, public: PublicPath | None, scope: bytes, tokens: Sequence[int]) -> Identity:
+    """What stands before a table's block that holds `tokens`; any that are no full block are
+    private. `serial` and `public` are those of the table's block before it, or of the start."""
+    if public is None:
+        return serial or scope
+    return public.door(scope) if public.on(tokens) is None else serial
 
 
 def common(left: list[int], right: list[int]) -> int:

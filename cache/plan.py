@@ -4,8 +4,9 @@ An expectation says that the text `tokens` will be wanted, and when: the place o
 queue of all that is to come. Expectations make a tree of *places*, one for each full block of
 tokens after the place before it. A block that is published where an expectation passes is bound to
 its place, and its next use is the nearest of all that pass there: never later than that of a block
-that builds on it. Places are found by comparing tokens, under the block that is bound above them;
-no key is involved, so a collision can neither give nor take an expectation.
+that builds on it. Where an expectation leaves a public path, it goes on in a tree of its scope's
+own, which starts at the door. Places are found by comparing tokens, under the block that is bound
+above them; no key is involved, so a collision can neither give nor take an expectation.
 
 An expectation is a hint: it pins nothing and refuses nothing. Only so many places are kept; what
 would go past them is cut off, for nothing that far away decides what is evicted now.
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from ramet.cache.block import Block, Identity
 from ramet.cache.eviction import EvictionOrder
 from ramet.cache.prefix import PrefixIndex
+from ramet.cache.public import PUBLIC, PublicPath
 
 
 class Place:
@@ -25,7 +27,7 @@ class Place:
     __slots__ = ("above", "below", "block", "identity", "tokens", "uses")
 
     def __init__(self, above: "Place | None", tokens: tuple[int, ...]) -> None:
-        self.above = above  # None: the start of a scope
+        self.above = above  # None: the start of a scope, of what is public, or at a door
         self.tokens = tokens
         self.below: dict[tuple[int, ...], Place] = {}
         self.uses: list[int] = []  # of all expectations through here, sorted
@@ -56,27 +58,37 @@ class Expectation:
 class Plan:
     """All expectations of a pool. `order` is kept in step with them."""
 
-    __slots__ = ("_index", "_order", "_size", "count", "limit", "places")
+    __slots__ = ("_index", "_order", "_public", "_size", "count", "limit", "places")
 
-    def __init__(self, index: PrefixIndex, order: EvictionOrder, size: int, limit: int) -> None:
+    def __init__(
+        self, index: PrefixIndex, order: EvictionOrder, public: PublicPath, size: int, limit: int
+    ) -> None:
         """At most `limit` places are kept."""
         self._index = index
         self._order = order
+        self._public = public
         self._size = size
         self.limit = limit
-        self.count = 0  # of places, the starts of scopes aside
-        self.places: dict[Identity, Place] = {}  # starts by scope, others by their block's serial
+        self.count = 0  # of places, the starts aside
+        self.places: dict[Identity, Place] = {}  # others than starts by their serial
 
     def expect(self, tokens: Sequence[int], use: int, scope: bytes) -> Expectation:
         path: list[Place] = []
-        place = self.places.get(scope) or Place(None, ())
+        public: PublicPath | None = self._public
+        start: Identity = PUBLIC
+        place: Place | None = None
         for end in range(self._size, len(tokens) + 1, self._size):
             chunk = tuple(tokens[end - self._size : end])
+            if public is not None:
+                left, public = public, public.on(chunk)
+                if public is None:
+                    start, place = left.door(scope), None
+            place = place or self.places.get(start) or Place(None, ())
             below = place.below.get(chunk)
             if below is None and self.count == self.limit:
                 break
-            if not path and place.identity is None:
-                self._bind(place, scope, None)
+            if place.above is None and place.identity is None:
+                self._bind(place, start, None)
             place = below or self._grow(place, chunk)
             insort(place.uses, use)
             if place.uses[0] == use:
@@ -127,7 +139,7 @@ class Plan:
 
     def _remove(self, place: Place) -> None:
         above = place.above
-        assert above is not None, "the start of a scope is on no path"
+        assert above is not None, "a start is on no path"
         self._unbind(place)
         self.count -= 1
         del above.below[place.tokens]

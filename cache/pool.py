@@ -18,6 +18,7 @@ from ramet.cache.eviction import EvictionOrder
 from ramet.cache.hashing import KeyChain
 from ramet.cache.plan import Expectation, Plan
 from ramet.cache.prefix import PrefixIndex
+from ramet.cache.public import PublicPath
 from ramet.cache.stats import CacheStats, Counters
 
 # Expected uses are followed through this many full pools. What lies behind more distinct blocks
@@ -30,8 +31,9 @@ REMEMBERED = 10_000  # keys of evicted blocks
 class BlockPool:
     """A fixed number of blocks and what can be found in them.
 
-    Engines use the constructor, `available`, `expect`, `stats`, `audit` and `clear`; the others are
-    for tables. Every method either does what it says or raises and changes nothing.
+    Engines use the constructor, `available`, `declare_public`, `expect`, `stats`, `audit` and
+    `clear`; the others are for tables. Every method either does what it says or raises and changes
+    nothing.
     """
 
     def __init__(
@@ -53,17 +55,31 @@ class BlockPool:
         self.sharing = sharing
         self.chain = KeyChain(seed, fingerprint)
         self.index = PrefixIndex()
+        self.public = PublicPath()
         self.counters = Counters()
         self.blocks = [Block(id) for id in range(num_blocks)]
         self.free = list(range(num_blocks - 1, -1, -1))
         self.cached = EvictionOrder()
         self.evicted: deque[bytes] = deque(maxlen=REMEMBERED)  # keys, for who asks why
-        self.plan = Plan(self.index, self.cached, block_size, PLANNED_POOLS * num_blocks)
+        self.plan = Plan(
+            self.index, self.cached, self.public, block_size, PLANNED_POOLS * num_blocks
+        )
 
     @property
     def available(self) -> int:
         """Blocks that can be taken right now."""
         return len(self.free) + len(self.cached)
+
+    def declare_public(self, tokens: Sequence[int]) -> int:
+        """Let all scopes share the full blocks of `tokens`; returns how many these are. What is
+        cached goes. It cannot be taken back.
+
+        Raises `CacheMisuse` while a block is held or a use expected: they have their places.
+        """
+        if self.available < self.num_blocks or self.plan.count:
+            raise CacheMisuse("something is held or expected: declare what is public before that")
+        self.clear()
+        return self.public.declare(tokens, self.block_size)
 
     def expect(self, tokens: Sequence[int], use: int, scope: bytes = b"") -> Expectation:
         """Say that a table in this scope will adopt `tokens`, so that its blocks are evicted late.

@@ -14,21 +14,34 @@ from collections.abc import Sequence
 
 from ramet.cache.block import Block, Identity, common
 from ramet.cache.hashing import KeyChain
+from ramet.cache.public import PublicPath
 
 
 class Route:
     """The tokens a table is heading for, and the keys of their full blocks, each hashed once."""
 
-    __slots__ = ("_chain", "_first", "_keys", "_size", "announced", "scope", "tokens")
+    __slots__ = (
+        "_chain", "_first", "_keys", "_public", "_shared", "_size", "announced", "scope", "tokens",
+    )  # fmt: skip
 
     def __init__(
-        self, chain: KeyChain, scope: bytes, size: int, first: int, parent: bytes, tokens: list[int]
+        self,
+        chain: KeyChain,
+        scope: bytes,
+        size: int,
+        first: int,
+        parent: bytes,
+        tokens: list[int],
+        public: PublicPath | None = None,
     ) -> None:
-        """`parent` is the key before block `first`; no key of an earlier block will be asked."""
+        """`parent` is the key before block `first`, and `public` the place there if all before it
+        is public; no key of an earlier block will be asked."""
         self._chain = chain
         self._size = size
         self._first = first
         self._keys = [parent]
+        self._public = public  # behind the last block whose key is known
+        self._shared = first  # the number of the first block that is not known to be public
         self.scope = scope
         self.tokens = tokens
         self.announced: dict[int, bytes] = {}  # block number -> key, until committed
@@ -38,8 +51,22 @@ class Route:
         keys = self._keys
         while len(keys) <= number + 1 - self._first:
             start = (self._first + len(keys) - 1) * self._size
-            keys.append(self._chain.extend(keys[-1], self.tokens[start : start + self._size]))
+            chunk = self.tokens[start : start + self._size]
+            above = keys[-1] if self._public is None else self._go_on(self._public, keys[-1], chunk)
+            keys.append(self._chain.extend(above, chunk))
         return keys[number + 1 - self._first]
+
+    def _go_on(self, public: PublicPath, key: bytes, tokens: list[int]) -> bytes:
+        """The key before the next block: that of the public path, unless the block leaves it."""
+        self._public = public.on(tokens)
+        if self._public is None:
+            return self._chain.enter(key, self.scope)
+        self._shared += 1
+        return key
+
+    def is_public(self, number: int) -> bool:
+        """Whether full block `number` is public, if its key was asked."""
+        return number < self._shared
 
     def chunk(self, number: int) -> list[int]:
         """The tokens of block `number`: fewer than a block of them at the end, none after it."""
@@ -157,12 +184,14 @@ class PrefixIndex:
             del self.announced[key]
 
     def announcer(self, route: Route, number: int) -> Route | None:
-        """The first to have announced block `number` of `route`, tokens and scope compared.
+        """The first to have announced block `number` of `route`, tokens and scope compared; of a
+        public block, the tokens.
 
         Only the first counts: then of tables that wait for each other's blocks one never waits.
         """
-        path = route.through(number)
-        for other in self.announced.get(route.key(number), ()):
-            if other.scope == route.scope and other.through(number) == path:
+        path, key = route.through(number), route.key(number)
+        scopes_meet = route.is_public(number)
+        for other in self.announced.get(key, ()):
+            if (scopes_meet or other.scope == route.scope) and other.through(number) == path:
                 return other
         return None

@@ -15,17 +15,20 @@ undoes it. Blocks shared with others are copied before they are written, by thes
 
 from collections.abc import Sequence
 
-from ramet.cache.block import Block, Copy, Identity, common
+from ramet.cache.block import Block, Copy, Identity, before, common
 from ramet.cache.errors import CacheMisuse, OutOfBlocks
 from ramet.cache.pool import BlockPool
 from ramet.cache.prefix import Route
+from ramet.cache.public import PUBLIC, PublicPath
 
 # The tail of a table that ends at a block's edge: never owned, so never written.
 NOWHERE = Block(-1)
+# No full block: what is partly filled is private.
+PART: tuple[int, ...] = ()
 
 
 class BlockTable:
-    """The blocks of one sequence in one scope (tenant).
+    """The blocks of one sequence in one scope (tenant). Full public blocks are those of all scopes.
 
     `blocks` are the ids in order, reserved ones last; `length` counts the tokens whose keys and
     values are committed. Both are for others to read. `blocks` can change in the middle when a
@@ -38,7 +41,6 @@ class BlockTable:
     """
 
     __slots__ = (
-        "_root",
         "_size",
         "blocks",
         "length",
@@ -63,7 +65,6 @@ class BlockTable:
         self.source: Block | None = None
         self.tail = NOWHERE
         self.route: Route | None = None
-        self._root = pool.chain.root(scope)
         self._size = pool.block_size
 
     # Finding
@@ -93,18 +94,30 @@ class BlockTable:
         if (number + 1) * self._size > end:
             return None
         chunk = route.chunk(number)
-        return self.pool.index.find(route.key(number), self._identity(number), chunk)
+        return self.pool.index.find(route.key(number), self._identity(number, chunk), chunk)
 
     def _adopt_part(self, route: Route, end: int) -> None:
         """Extend inside one block. The own tail is preferred among equals: it costs no copy."""
         number, filled = divmod(self.length, self._size)
         chunk = route.chunk(number)[: end - number * self._size]
         mine = common(self.tail.tokens, chunk)
-        run, block = self.pool.index.longest(self._identity(number), chunk)
+        run, block = self._longest(number, chunk)
         if block is not None and run > max(mine, filled):
             self._enter(block, run)
         elif mine > filled:
             self._enter(self.tail, mine)
+
+    def _longest(self, number: int, tokens: list[int]) -> tuple[int, Block | None]:
+        """The block that begins most like `tokens`, and how many of them: one of this scope, or a
+        public one, which is preferred among equals."""
+        index = self.pool.index
+        run, block = index.longest(self._identity(number, PART), tokens)
+        if (public := self._public(number)) and not public.ends:
+            serial = self.pool.blocks[self.blocks[number - 1]].serial if number else PUBLIC
+            shared, other = index.longest(serial, tokens)
+            if shared and shared >= run:
+                return shared, other
+        return run, block
 
     def _enter(self, block: Block, filled: int) -> None:
         """Let the block at `length` be `block`, and count its first `filled` tokens."""
@@ -159,8 +172,9 @@ class BlockTable:
         if route is None or not route.follow(tokens):
             announcing = route is not None and route.announced
             first = self.length // self._size
-            key = self._key_before(first)
-            route = Route(self.pool.chain, self.scope, self._size, first, key, list(tokens))
+            key, public = self._key_before(first), self._public(first)
+            chain, known = self.pool.chain, list(tokens)
+            route = Route(chain, self.scope, self._size, first, key, known, public)
             if not announcing:
                 self.route = route
         return route
@@ -278,8 +292,8 @@ class BlockTable:
         self._end_step()
 
     def _keep_copy(self, source: Block) -> None:
-        parent = source.parent
-        if parent is not None:
+        if source.parent is not None:
+            parent = self._identity(self.length // self._size, PART)
             self.pool.index.expose(self.tail, parent)
         self.pool.unpin(source, self.length % self._size)
         self.pool.counters.copies += 1
@@ -292,7 +306,7 @@ class BlockTable:
         self.length += len(chunk)
         if filled + len(chunk) < self._size:
             if block.parent is None and self.pool.sharing:
-                self.pool.index.expose(block, self._identity(number))
+                self.pool.index.expose(block, self._identity(number, PART))
             block.tokens += chunk
             self.tail = block
         else:
@@ -306,13 +320,16 @@ class BlockTable:
         if not pool.sharing:
             block.tokens = tokens
             return
-        parent = self._identity(number)
+        parent = self._identity(number, tokens)
         key = self._key_of(number, tokens)
         self._pass(number, tokens)
         twin = pool.index.find(key, parent, tokens)
         if twin is None:
             block.tokens = tokens
             block.maker = self.maker
+            if public := self._public(number):
+                block.public = public.on(tokens)
+                block.maker = "public" if block.public else self.maker
             pool.publish(block, key, parent)
         else:
             pool.share(twin)
@@ -325,7 +342,10 @@ class BlockTable:
         route = self.route
         if route is not None and route.chunk(number) == tokens:
             return route.key(number)
-        return self.pool.chain.extend(self._key_before(number), tokens)
+        key, public = self._key_before(number), self._public(number)
+        if public is not None and public.on(tokens) is None:
+            key = self.pool.chain.enter(key, self.scope)
+        return self.pool.chain.extend(key, tokens)
 
     def rollback(self) -> None:
         """The step failed: as if reserve had not been called. Outside a step, nothing.
@@ -384,12 +404,24 @@ class BlockTable:
 
     # What a table knows about its own path
 
-    def _identity(self, number: int) -> Identity:
-        """What stands before block `number`."""
-        return self.pool.blocks[self.blocks[number - 1]].serial if number else self.scope
+    def _public(self, number: int) -> PublicPath | None:
+        """The place before block `number`, if all before it is public."""
+        pool = self.pool
+        return pool.blocks[self.blocks[number - 1]].public if number else pool.public
+
+    def _identity(self, number: int, tokens: Sequence[int]) -> Identity:
+        """What stands before block `number`, which holds `tokens`."""
+        pool = self.pool
+        if not number:
+            return before(PUBLIC, pool.public, self.scope, tokens)
+        last = pool.blocks[self.blocks[number - 1]]
+        if last.public is None:
+            return last.serial
+        return before(last.serial, last.public, self.scope, tokens)
 
     def _key_before(self, number: int) -> bytes:
-        return self.pool.blocks[self.blocks[number - 1]].key if number else self._root
+        chain = self.pool.chain
+        return self.pool.blocks[self.blocks[number - 1]].key if number else chain.start
 
     def _refuse_in_step(self, call: str) -> None:
         if self.reserved is not None:

@@ -21,8 +21,10 @@ class Driver:
         self.draw = random.Random(seed)
         self.size = self.draw.choice(BLOCK_SIZES)
         places = self.draw.choice((None, None, None, 0, 1, 5))
+        blocks = self.draw.choice(POOLS)
+        public = [self.public() for _ in range(self.draw.choice((0, 0, 1, 1, 2, 3)))]
         self.world = World(
-            self.draw.choice(POOLS), self.size, bits=bits, sharing=sharing, places=places
+            blocks, self.size, bits=bits, sharing=sharing, places=places, public=public
         )
         self.scopes = [b"one", b"two", b""][: self.draw.randint(1, 3)]
         self.operations = [
@@ -48,6 +50,11 @@ class Driver:
 
     def tokens(self, count: int) -> list[int]:
         return [self.draw.choice((0, 0, 0, 1, 2)) for _ in range(count)]
+
+    def public(self) -> list[int]:
+        """A prefix that prompts have a chance to begin with."""
+        tokens = [0] * self.draw.randint(0, 2 * self.size + 1)
+        return tokens + self.tokens(self.draw.randint(0, self.size))
 
     def count(self) -> int:
         size = self.size

@@ -1,38 +1,58 @@
 """The block cache said again, slowly and by content: no hash, no serial, no counter of owners.
 
-A *path node* is a number for (scope, all tokens up to and including this one); two equal nodes are
-the same text of the same tenant. Everything here is looked up by node or recounted from the rows.
+A *path node* is a number for all tokens up to and including one; two equal nodes are the same text.
+A *mark* is whose it is: the scope, or everybody's if the block that it ends was declared public.
+Everything here is looked up by both or recounted from the rows.
 """
 
 from dataclasses import dataclass, field
 
 from ramet.cache import BlockTable, Copy
 
+EVERYBODY = "everybody"
+Mark = bytes | str
+Text = tuple[Mark, int]  # whose, and the node at its end
+
 
 class Paths:
-    """Numbers for prefixes, and the tokens they end in."""
+    """Numbers for prefixes, and which of them are public."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int, public: list[list[int]]) -> None:
         self._steps: dict[tuple[object, int], int] = {}
+        self.public: set[int] = set()
+        for tokens in public:
+            nodes = self.walk(tokens)
+            whole = len(tokens) // size * size
+            self.public.update(nodes[size - 1 : whole : size])
 
-    def walk(self, scope: bytes, tokens: list[int]) -> list[int]:
+    def walk(self, tokens: list[int]) -> list[int]:
         nodes: list[int] = []
-        at: object = scope
+        at: object = None
         for token in tokens:
             at = self._steps.setdefault((at, token), len(self._steps))
             nodes.append(at)
         return nodes
 
+    def text(self, scope: bytes, end: int) -> Text:
+        """A full block that ends there, in a table of that scope."""
+        return (EVERYBODY if end in self.public else scope), end
+
 
 @dataclass(eq=False)
 class Cell:
-    """A block that holds something or is about to. `start` is the node before it (or the scope)."""
+    """A block that holds something or is about to. `start` is the node before it, None at first."""
 
     id: int
-    start: object = None
+    start: int | None = None
     nodes: list[int] = field(default_factory=list[int])
+    mark: Mark | None = None  # of what can be found here
     published: bool = False
     exposed: bool = False
+
+    @property
+    def text(self) -> Text:
+        assert self.mark is not None
+        return self.mark, self.nodes[-1]
 
 
 @dataclass(eq=False)
@@ -48,15 +68,15 @@ class Row:
     cells: list[Cell] = field(default_factory=list[Cell])
     source: Cell | None = None
     path: list[int] = field(default_factory=list[int])  # tokens on the announced path
-    said: dict[int, int] = field(default_factory=dict[int, int])  # block number -> end node
+    said: dict[int, Text] = field(default_factory=dict[int, Text])  # by block number
 
 
 @dataclass(eq=False)
 class Use:
-    """An expected use: the nodes at the ends of the full blocks that it will need."""
+    """An expected use: the full blocks that it will need."""
 
     when: int
-    nodes: list[int]
+    texts: list[Text]
 
 
 class Model:
@@ -74,7 +94,7 @@ class Model:
         self.lru: list[Cell] = []
         self.limit = limit
         self.expected: list[Use] = []
-        self.published: dict[int, Cell] = {}
+        self.published: dict[Text, Cell] = {}
         self.counts = dict.fromkeys(
             ("queries", "hits", "published", "merged", "evicted", "copies", "displaced"), 0
         )
@@ -95,7 +115,7 @@ class Model:
             victim = self.order()[0]
             assert victim.id == id, "not the block whose turn it is"
             self.lru.remove(victim)
-            del self.published[victim.nodes[-1]]
+            del self.published[victim.text]
             del self.cells[id]
             self.counts["evicted"] += 1
         self.cells[id] = Cell(id)
@@ -128,19 +148,19 @@ class Model:
     # Expecting
 
     def expect(self, scope: bytes, tokens: list[int], when: int) -> Use:
-        nodes = self.paths.walk(scope, tokens)[self.size - 1 :: self.size] if self.sharing else []
+        nodes = self.paths.walk(tokens)[self.size - 1 :: self.size] if self.sharing else []
         use = Use(when, [])
         self.expected.append(use)
         for node in nodes:
-            known = {node for use in self.expected for node in use.nodes}
-            if node not in known and len(known) == self.limit:
+            known = {text for use in self.expected for text in use.texts}
+            text = self.paths.text(scope, node)
+            if text not in known and len(known) == self.limit:
                 break
-            use.nodes.append(node)
+            use.texts.append(text)
         return use
 
     def next_use(self, cell: Cell) -> float:
-        node = cell.nodes[-1]
-        return min((u.when for u in self.expected if node in u.nodes), default=float("inf"))
+        return min((u.when for u in self.expected if cell.text in u.texts), default=float("inf"))
 
     def order(self) -> list[Cell]:
         """Cached cells: latest next use first, then the one given up first."""
@@ -150,7 +170,7 @@ class Model:
 
     def adopt(self, row: Row, tokens: list[int]) -> None:
         """Follow what the table did, and hold it to the longest committed path."""
-        before, nodes = len(row.nodes), self.paths.walk(row.scope, tokens)
+        before, nodes = len(row.nodes), self.paths.walk(tokens)
         length = before
         if self.sharing:
             length = self._adopt_whole(row, nodes)
@@ -162,21 +182,26 @@ class Model:
 
     def _adopt_whole(self, row: Row, nodes: list[int]) -> int:
         number = len(row.nodes) // self.size
-        while (end := (number + 1) * self.size) <= len(nodes) and nodes[end - 1] in self.published:
-            self.hold(row, number, self.published[nodes[end - 1]])
-            self.passed(row, number, nodes[end - 1])
+        while (end := (number + 1) * self.size) <= len(nodes):
+            text = self.paths.text(row.scope, nodes[end - 1])
+            if text not in self.published:
+                break
+            self.hold(row, number, self.published[text])
+            self.passed(row, number, text)
             number += 1
         return max(len(row.nodes), number * self.size)
 
     def _adopt_part(self, row: Row, nodes: list[int], length: int) -> int:
         number, filled = divmod(length, self.size)
         base = number * self.size
-        start = nodes[base - 1] if base else row.scope
+        start = nodes[base - 1] if base else None
         chunk = nodes[base : base + self.size]
         runs = {
             cell: sum(one == other for one, other in zip(cell.nodes, chunk, strict=False))
             for cell in self.cells.values()
-            if cell.start == start and (cell.published or cell.exposed)
+            if cell.start == start
+            and (cell.published or cell.exposed)
+            and cell.mark in (row.scope, EVERYBODY)
         }
         best = max(runs.values(), default=0)
         if best <= filled:
@@ -197,9 +222,9 @@ class Model:
         if not row.said or row.path[:shared] != tokens[:shared]:
             row.said, row.path = {}, []
         row.path = max(row.path, tokens, key=len)
-        nodes = self.paths.walk(row.scope, tokens)
+        nodes = self.paths.walk(tokens)
         for number in range(len(row.nodes) // self.size, len(tokens) // self.size):
-            row.said[number] = nodes[(number + 1) * self.size - 1]
+            row.said[number] = self.paths.text(row.scope, nodes[(number + 1) * self.size - 1])
 
     def may_await(self, row: Row, tokens: list[int]) -> tuple[bool, bool]:
         """(may say True, may say False) about the next full block."""
@@ -207,13 +232,13 @@ class Model:
         end = (number + 1) * self.size
         if not self.sharing or end > len(tokens):
             return False, True
-        node = self.paths.walk(row.scope, tokens)[end - 1]
-        others = any(node in other.said.values() for other in self.rows if other is not row)
-        return others, not others or node in row.said.values()
+        text = self.paths.text(row.scope, self.paths.walk(tokens)[end - 1])
+        others = any(text in other.said.values() for other in self.rows if other is not row)
+        return others, not others or text in row.said.values()
 
-    def passed(self, row: Row, number: int, node: int) -> None:
-        """The row has its block `number`, and it ends in `node`."""
-        if row.said.get(number) == node:
+    def passed(self, row: Row, number: int, text: Text) -> None:
+        """The row has its block `number`, and it is that text."""
+        if row.said.get(number) == text:
             del row.said[number]
         else:
             row.said = {}
@@ -251,11 +276,12 @@ class Model:
     def commit(self, row: Row, tokens: list[int]) -> None:
         if row.source is not None:
             source, row.source = row.source, None
-            row.cells[len(row.nodes) // self.size].exposed = self.sharing
+            target = row.cells[len(row.nodes) // self.size]
+            target.exposed, target.mark = self.sharing, row.scope
             self.settle(source)
             self.counts["copies"] += 1
         row.tokens += tokens
-        nodes = self.paths.walk(row.scope, row.tokens)
+        nodes = self.paths.walk(row.tokens)
         for place in range(len(row.nodes), len(nodes)):
             number, inside = divmod(place, self.size)
             cell = row.cells[number]
@@ -264,10 +290,10 @@ class Model:
                 self._fill(row, number, nodes)
                 continue
             if inside == 0:
-                cell.start = nodes[place - 1] if place else row.scope
+                cell.start = nodes[place - 1] if place else None
             # Blocks that are filled in one commit are never seen open.
             if self.sharing and (number + 1) * self.size > len(nodes):
-                cell.exposed = True
+                cell.exposed, cell.mark = True, row.scope
             if (number + 1) * self.size > len(nodes) or not self.sharing:
                 cell.nodes.append(nodes[place])
         self.shrink(row, -(-len(row.nodes) // self.size))
@@ -276,18 +302,20 @@ class Model:
         base = number * self.size
         chunk = nodes[base : base + self.size]
         cell = row.cells[number]
-        twin = self.published.get(chunk[-1])
+        text = self.paths.text(row.scope, chunk[-1])
+        twin = self.published.get(text)
         if not self.sharing:
             cell.nodes = chunk
             return
-        self.passed(row, number, chunk[-1])
+        self.passed(row, number, text)
         if twin is not None:
             self.hold(row, number, twin)
             self.counts["merged"] += 1
             return
-        cell.start = nodes[base - 1] if base else row.scope
+        cell.start = nodes[base - 1] if base else None
         cell.nodes, cell.published, cell.exposed = chunk, True, False
-        self.published[chunk[-1]] = cell
+        cell.mark = text[0]
+        self.published[text] = cell
         self.counts["published"] += 1
 
     def rollback(self, row: Row) -> None:
@@ -309,7 +337,7 @@ class Model:
         dropped = len(self.lru)
         while self.lru:
             cell = self.lru.pop()
-            del self.published[cell.nodes[-1]]
+            del self.published[cell.text]
             del self.cells[cell.id]
             self.free.add(cell.id)
         return dropped

@@ -1,18 +1,21 @@
 """A pool, its tables, a device that remembers what was truly written, and the model beside them.
 
-Every method is one thing an engine does; `check` holds the invariants. With a cut hash the model,
-which knows no collisions, is left out; the audit and what the blocks contain must still be right.
+Every method is one thing an engine does; `check` holds the invariants. The device remembers of each
+slot what was written and for whom: of what another scope wrote, a table may read what is public.
+With a cut hash the model, which knows no collisions, is left out; the audit and what the blocks
+contain must still be right.
 """
 
 import pytest
-from cache_model import Model, Paths, Row, Use
+from cache_model import EVERYBODY, Model, Paths, Row, Text, Use
 from xxhash import xxh3_128_digest
 
 from ramet.cache import BlockPool, BlockTable, CacheMisuse, Copy, Expectation, OutOfBlocks
 from ramet.cache.hashing import KeyChain
 
 SEED = 7
-GARBAGE = -1
+Slot = tuple[int, bytes]  # the node, and the scope that wrote it
+GARBAGE: Slot = -1, b"nobody"
 
 
 class CutChain(KeyChain):
@@ -22,8 +25,8 @@ class CutChain(KeyChain):
         super().__init__(SEED, b"")
         self._bits = bits
 
-    def root(self, scope: bytes) -> bytes:
-        return self._cut(super().root(scope))
+    def enter(self, public: bytes, scope: bytes) -> bytes:
+        return self._cut(super().enter(public, scope))
 
     def extend(self, parent: bytes, tokens: list[int]) -> bytes:
         return self._cut(super().extend(parent, tokens))
@@ -41,22 +44,27 @@ class World:
         bits: int = 128,
         sharing: bool = True,
         places: int | None = None,
+        public: list[list[int]] | None = None,
     ) -> None:
-        """`places` is how many the plan may have, if not as many as it takes."""
+        """`places` is how many the plan may have, if not as many as it takes. `public` are prefixes
+        that all scopes share."""
         self.pool = BlockPool(num_blocks, size, seed=SEED, fingerprint=b"toy", sharing=sharing)
         if places is not None:
             self.pool.plan.limit = places
         if bits < 128:
             self.pool.chain = CutChain(bits)
+        self.public = public or []
+        for tokens in self.public:
+            assert self.pool.declare_public(tokens) == len(tokens) // size
         self.size = size
-        self.paths = Paths()
+        self.paths = Paths(size, self.public)
         self.rows: list[Row] = []
         self.exact = bits == 128
         limit = self.pool.plan.limit
         self.model = Model(self.paths, self.rows, num_blocks, size, sharing, limit)
         self.expectations: list[tuple[Expectation, Use]] = []
         self.slots = [[GARBAGE] * size for _ in range(num_blocks)]
-        self.keys: dict[bytes | int, bytes] = {}
+        self.keys: dict[Text, bytes] = {}
 
     # What an engine does
 
@@ -72,7 +80,7 @@ class World:
         if self.exact:
             self.model.adopt(row, tokens)
         row.tokens = tokens[:length]
-        row.nodes = self.paths.walk(row.scope, row.tokens)
+        row.nodes = self.paths.walk(row.tokens)
 
     def announce(self, row: Row, suffix: list[int]) -> None:
         row.table.announce(row.tokens + suffix)
@@ -118,7 +126,7 @@ class World:
             assert not self.pool.index.holds(self.pool.blocks[id]), "a write to a published block"
             assert self.counted(id) <= inside, "a write to a slot that someone counts"
             assert self.read(id) <= inside, "a write to a slot that a copy reads"
-            self.slots[id][inside] = node
+            self.slots[id][inside] = node, row.scope
 
     def counted(self, id: int) -> int:
         """Slots of the block that some table counts in its length."""
@@ -143,19 +151,19 @@ class World:
             self.model.commit(row, tokens)
         else:
             row.tokens += tokens
-            row.nodes = self.paths.walk(row.scope, row.tokens)
+            row.nodes = self.paths.walk(row.tokens)
 
     def run(self, row: Row, tokens: list[int]) -> None:
         """A step that succeeds."""
         self.copy(row)
-        self.write(row, self.paths.walk(row.scope, row.tokens + tokens)[len(row.tokens) :])
+        self.write(row, self.paths.walk(row.tokens + tokens)[len(row.tokens) :])
         self.commit(row, tokens)
 
     def fail(self, row: Row, written: bool = True) -> None:
         """A step that breaks off, after it wrote rubbish into all it was given."""
         if written:
             self.copy(row)
-            self.write(row, [GARBAGE] * (row.wanted or 0))
+            self.write(row, [GARBAGE[0]] * (row.wanted or 0))
         row.table.rollback()
         row.wanted, row.copies = None, []
         if self.exact:
@@ -194,7 +202,7 @@ class World:
         expected = self.pool.expect(tokens, use, scope)
         self.expectations.append((expected, self.model.expect(scope, tokens, use)))
         if self.exact:
-            assert len(expected.path) == len(self.expectations[-1][1].nodes)
+            assert len(expected.path) == len(self.expectations[-1][1].texts)
         assert self.snapshot()[:4] == before, "a hint changed more than the order"
 
     def drop(self, place: int) -> None:
@@ -231,12 +239,30 @@ class World:
         self.pool.audit([row.table for row in self.rows])
         for row in self.rows:
             assert row.table.length == len(row.tokens)
-            assert self.through(row) == row.nodes, "a table reads what is not its own"
+            self.check_reading(row)
             self.check_keys(row)
         if self.exact:
             self.check_model()
 
-    def through(self, row: Row) -> list[int]:
+    def check_reading(self, row: Row) -> None:
+        """The master oracle: a table reads its own text, and what others wrote only within the
+        blocks of a public prefix."""
+        slots = self.through(row)
+        assert [node for node, _ in slots] == row.nodes, "a table reads what is not its text"
+        others = [place for place, (_, scope) in enumerate(slots) if scope != row.scope]
+        if others:
+            assert others[-1] < self.open_to_all(row), "a table reads what another scope wrote"
+
+    def open_to_all(self, row: Row) -> int:
+        """How many of the row's tokens lie within the blocks of a public prefix."""
+        lengths = [0]
+        for tokens in self.public:
+            whole = tokens[: len(tokens) // self.size * self.size]
+            pairs = enumerate(zip(whole, row.tokens, strict=False))
+            lengths.append(next((at for at, (a, b) in pairs if a != b), len(whole)))
+        return max(lengths)
+
+    def through(self, row: Row) -> list[Slot]:
         """What attention would read, a copy in flight counted as done."""
         blocks = row.table.blocks.copy()
         for copy in row.copies:
@@ -248,15 +274,17 @@ class World:
         """The keys of whole blocks, hashed here by the written rule."""
         if not self.exact or not self.pool.sharing:
             return
-        fingerprint = xxh3_128_digest(b"toy", SEED)
-        above = xxh3_128_digest(fingerprint + row.scope, SEED)
+        above = xxh3_128_digest(b"toy", SEED)
+        shared = True
         for number in range(len(row.tokens) // self.size):
             chunk = row.tokens[number * self.size : (number + 1) * self.size]
-            node = row.nodes[(number + 1) * self.size - 1]
-            if node not in self.keys:
+            text = self.paths.text(row.scope, row.nodes[(number + 1) * self.size - 1])
+            if shared and text[0] == row.scope:
+                shared, above = False, xxh3_128_digest(above + row.scope, SEED)
+            if text not in self.keys:
                 data = b"".join(token.to_bytes(8, "little") for token in chunk)
-                self.keys[node] = xxh3_128_digest(above + data, SEED)
-            above = self.keys[node]
+                self.keys[text] = xxh3_128_digest(above + data, SEED)
+            above = self.keys[text]
             assert self.pool.blocks[row.table.blocks[number]].key == above
 
     def check_model(self) -> None:
@@ -268,14 +296,20 @@ class World:
         found = {block.id for block in pool.index.keys.values()}
         assert found == {cell.id for cell in model.published.values()}
         for cell in model.published.values():
-            assert self.slots[cell.id] == cell.nodes, "a published block holds something else"
+            assert self.nodes(cell.id) == cell.nodes, "a published block holds something else"
+            assert (cell.mark == EVERYBODY) == (pool.blocks[cell.id].public is not None)
+            above = [(mark, cell.start) for mark in (cell.mark, EVERYBODY)]
+            assert cell.start is None or any(text in model.published for text in above)
         for cell in model.cells.values():
             if cell.exposed:
-                assert self.slots[cell.id][: len(cell.nodes)] == cell.nodes
+                assert self.nodes(cell.id)[: len(cell.nodes)] == cell.nodes
                 assert len(pool.blocks[cell.id].tokens) == len(cell.nodes)
         stats = pool.stats()
         assert {name: getattr(stats, name) for name in model.counts} == model.counts
         assert (stats.free, stats.cached) == (len(model.free), len(model.lru))
+
+    def nodes(self, id: int) -> list[int]:
+        return [node for node, _ in self.slots[id]]
 
     def close(self) -> None:
         """Everything ends: every block comes back, and nothing can be found."""

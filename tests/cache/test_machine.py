@@ -28,6 +28,11 @@ MAX_ROWS = 10
 
 TOKEN = st.sampled_from((0, 0, 1, 2))
 PICK = st.integers(0, MAX_ROWS - 1)
+# Prefixes that all scopes share. Most texts here begin with zeros.
+PUBLIC = st.lists(
+    st.tuples(st.integers(0, 33), st.lists(TOKEN, max_size=4)).map(lambda t: [0] * t[0] + t[1]),
+    max_size=3,
+)
 # Lengths in blocks and a rest, so that the edges of blocks come up at any block size.
 LENGTH = st.tuples(st.integers(0, 2), st.sampled_from((-1, 0, 0, 1, 2)))
 EXECUTED: Counter[str] = Counter()
@@ -61,6 +66,7 @@ class CacheMachine(RuleBasedStateMachine):
         bits=st.sampled_from((128, 128, 128, 128, 8, 2, 0)),
         sharing=st.sampled_from((True,) * 7 + (False,)),
         places=st.sampled_from((None, None, None, 0, 1, 5)),
+        public=st.one_of(st.just([]), PUBLIC),
     )
     def start(
         self,
@@ -70,8 +76,11 @@ class CacheMachine(RuleBasedStateMachine):
         bits: int,
         sharing: bool,
         places: int | None,
+        public: list[list[int]],
     ) -> None:
-        self.world = World(num_blocks, size, bits=bits, sharing=sharing, places=places)
+        self.world = World(
+            num_blocks, size, bits=bits, sharing=sharing, places=places, public=public
+        )
         self.scopes = SCOPES[:scopes]
         self.preempted: list[tuple[bytes, list[int]]] = []
         for place in range(4):

@@ -1,5 +1,5 @@
 """Every state of a tiny world: 3 blocks of 2 tokens, 2 sequences, 2 tokens, up to 7 operations
-(in the long lane, 9).
+(in the long lane, 9). Once more with two tenants and a public prefix.
 
 States are told apart by everything but counters and the numbers of serials. Each one is reached by
 replaying the shortest way to it, and checked in full.
@@ -12,14 +12,23 @@ import pytest
 from cache_model import Row
 from cache_world import World
 
+from ramet.cache.block import Identity
+from ramet.cache.public import PUBLIC as OF_ALL, Door
+
+Scopes = tuple[bytes, bytes]
 Operation = tuple[str, int, tuple[int, ...]]
 SUFFIXES = [*product((0, 1), repeat=1), *product((0, 1), repeat=2)]
 
 
-def fresh() -> World:
-    world = World(3, 2)
-    world.add(b"")
-    world.add(b"")
+SCOPES = (b"", b"")
+TENANTS = (b"one", b"two")
+PUBLIC = ([0, 1, 0, 0],)
+
+
+def fresh(scopes: Scopes) -> World:
+    world = World(3, 2, public=[*PUBLIC] if scopes is TENANTS else [])
+    for scope in scopes:
+        world.add(scope)
     return world
 
 
@@ -44,7 +53,7 @@ def do(world: World, operation: Operation) -> None:
     row = world.rows[place]
     acts: dict[str, Callable[[], object]] = {
         "clear": world.clear,
-        "release": lambda: replace(world, row, lambda: world.add(b"")),
+        "release": lambda: replace(world, row, lambda: world.add(row.scope)),
         "fail": lambda: world.fail(row),
         "run": lambda: world.run(row, list(arguments)),
         "adopt": lambda: world.adopt(row, list(arguments)),
@@ -65,35 +74,40 @@ def replace(world: World, old: Row, make: Callable[[], Row]) -> None:
 
 def state(world: World) -> object:
     pool = world.pool
-    ids = {block.serial: block.id for block in pool.blocks if block.serial}
+    ids = {block.serial: block.id for block in pool.blocks if block.serial} | {OF_ALL: -1}
+    places = pool.public.walk()
+
+    def start_of(parent: Identity | None) -> object:
+        return (places.index(parent.place), parent.scope) if isinstance(parent, Door) else parent
+
     blocks = tuple(
         (
             block.owners,
             tuple(sorted(block.pins)),
             tuple(block.tokens),
-            ids.get(block.parent) if isinstance(block.parent, int) else block.parent,
+            ids.get(block.parent) if isinstance(block.parent, int) else start_of(block.parent),
             pool.index.holds(block),
         )
         for block in pool.blocks
     )
     rows = tuple(
-        (tuple(row.table.blocks), tuple(row.tokens), row.wanted, tuple(row.copies))
+        (row.scope, tuple(row.table.blocks), tuple(row.tokens), row.wanted, tuple(row.copies))
         for row in world.rows
     )
     return blocks, rows, tuple(pool.free), tuple(pool.cached)
 
 
-def explore(depth: int) -> list[int]:
+def explore(depth: int, scopes: Scopes = SCOPES) -> list[int]:
     """New states at each depth."""
-    start = fresh()
+    start = fresh(scopes)
     seen = {state(start)}
     frontier: list[tuple[Operation, ...]] = [()]
     counts = [1]
     for _ in range(depth):
         found: list[tuple[Operation, ...]] = []
         for way in frontier:
-            for operation in operations(replay(way)):
-                world = replay(way)
+            for operation in operations(replay(way, scopes)):
+                world = replay(way, scopes)
                 do(world, operation)
                 world.check()
                 if (reached := state(world)) not in seen:
@@ -104,21 +118,27 @@ def explore(depth: int) -> list[int]:
     return counts
 
 
-def replay(way: tuple[Operation, ...]) -> World:
-    world = fresh()
+def replay(way: tuple[Operation, ...], scopes: Scopes) -> World:
+    world = fresh(scopes)
     for operation in way:
         do(world, operation)
     return world
 
 
 STATES = [1, 4, 20, 102, 415, 1_640, 4_791, 10_926, 17_931, 20_428]
+OF_TENANTS = [1, 6, 28, 154, 665, 2_885]
 
 
 def test_every_state_of_a_small_world() -> None:
     assert explore(7) == STATES[:8]
 
 
+def test_every_state_of_a_small_world_with_a_public_prefix() -> None:
+    assert explore(5, TENANTS) == OF_TENANTS[:6]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_every_state_of_a_small_world_further() -> None:
     assert explore(9) == STATES
+    assert explore(8, TENANTS) == OF_TENANTS
