@@ -256,13 +256,28 @@ def serve(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Who may ask: a line TENANT KEY for each key. Tenants share nothing.",
+            help="Who may ask: a line TENANT KEY for each key. Tenants share no blocks.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda, or cuda:N.")] = "cpu",
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "int8"] | None,
         typer.Option(help="What the model computes with; the device's own default if not given."),
+    ] = None,
+    kv_dtype: Annotated[
+        Literal["bfloat16", "float16", "float8"] | None,
+        typer.Option(help="What keys and values are kept in; as --dtype, if not given."),
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Blocks of 16 tokens in the cache; by free memory if not given."),
+    ] = None,
+    public: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A text whose blocks tenants share where contexts begin with it. Repeatable.",
+        ),
     ] = None,
     library: Annotated[
         Path | None,
@@ -293,9 +308,12 @@ def serve(
         name=name,
         device=device,
         dtype=dtype,
+        kv_dtype=kv_dtype,
+        blocks=blocks,
         host=host,
         port=port,
         keys=keys,
+        public=public or [],
         library=library,
         drain=drain,
         limits=limit or [],

@@ -34,9 +34,12 @@ def run_server(
     name: str | None,
     device: str,
     dtype: str | None,
+    kv_dtype: str | None,
+    blocks: int | None,
     host: str,
     port: int,
     keys: str | None,
+    public: Sequence[Path],
     library: Path | None,
     drain: float,
     limits: Sequence[str],
@@ -48,6 +51,7 @@ def run_server(
             host=host,
             port=port,
             keys=keys_of(keys, os.environ.get("RAMET_KEYS")),
+            public=tuple(map(_text_of, public)),
             model=name or model,
             program=limits_for(of_programs, program_limits()),
             library_folder=library,
@@ -61,11 +65,26 @@ def run_server(
     loading = console.status(f"Loading {model}…") if console.is_terminal else nullcontext()
     try:
         with loading:
-            engine = Engine(model, device=device, dtype=dtype)
+            engine = Engine(model, device=device, dtype=dtype, kv_dtype=kv_dtype, num_blocks=blocks)
     except (EngineError, OSError) as error:
         raise NoEngine(str(error)) from error
+
+    def say(url: str) -> None:
+        console.print(f"{config.model} on {url}", soft_wrap=True)
+
     with closing(engine):
-        serve(engine, config, lambda url: console.print(f"{config.model} on {url}", soft_wrap=True))
+        try:
+            serve(engine, config, say)
+        except ConfigError as error:
+            raise typer.BadParameter(str(error)) from None
+
+
+def _text_of(file: Path) -> str:
+    """A public prefix, to the byte."""
+    try:
+        return file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeError) as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint="--public") from None
 
 
 def keys_of(file: str | None, text: str | None) -> dict[str, str]:

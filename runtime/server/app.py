@@ -24,6 +24,7 @@ from ramet.runtime.server.metrics import Metrics
 from ramet.runtime.server.middleware import BodyLimit, Boundary, KeyCheck
 from ramet.runtime.server.openai.prompts import Prompts
 from ramet.runtime.server.pins import Pins
+from ramet.runtime.server.public import declare, public_tokens
 from ramet.runtime.server.routes import ROUTERS
 from ramet.runtime.server.routes.programs import plan_of
 from ramet.runtime.server.runs import Runs
@@ -37,8 +38,10 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
     """The application. The engine stays the caller's, who closes it.
 
     Raises:
+        ConfigError: what shall be public cannot be.
         LibraryError: the folder of the library cannot be used.
     """
+    public = public_tokens(engine.engine.core, config.public)
     runs = Runs(engine, config)
     jobs = Jobs(runs, config)
     server = Server(
@@ -59,6 +62,8 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        if public:
+            await engine.ask(lambda core: declare(core, public))
         watching = asyncio.create_task(server.health.watch())
         try:
             yield

@@ -20,6 +20,7 @@ class Ask:
     type: Type | None = None  # what the whole text has to be
     score_from: int | None = None  # score the prompt's tokens from this one on; the first has none
     scope: bytes = b""  # whose blocks it shares
+    maker: str = ""  # written down on the blocks that it computes
 
 
 @dataclass(frozen=True, slots=True)

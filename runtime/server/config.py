@@ -39,6 +39,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any that is free
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # each with its tenant
+    public: tuple[str, ...] = field(default=(), repr=False)  # prefixes that all tenants share
     model: str = "default"  # what clients call it
     program: Limits = field(default_factory=program_limits)  # of each run
     body_bytes: int = 1 << 20

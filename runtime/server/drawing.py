@@ -72,7 +72,7 @@ class Drawing:
 
     def _begin(self) -> None:
         ask = self._ask
-        first = self._open(self._core.open(ask.tokens, ask.scope))
+        first = self._open(self._core.open(ask.tokens, ask.scope, ask.maker))
         if not ask.tokens:
             raise PromptError("there is no text to continue: the prompt is empty")
         if ask.samples:

@@ -53,6 +53,7 @@ class Searching:
             self._event,
             ask.scope,
             self._pump,
+            ask.maker,
         )
         run.accept(0, Root())
         run.opened(run.root).tokens.extend(ask.tokens)

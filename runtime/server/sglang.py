@@ -164,6 +164,7 @@ def ask_of(
         score_from=None if not request.return_logprob or start is None or start < 0 else start + 1,
     )
 
+        maker="generate",
 
 @dataclass
 class _Text:

@@ -56,6 +56,7 @@ def completion_ask(request: CompletionRequest, tokens: list[int]) -> Ask:
         best=None if best is None else n,
         type=_type(request, None),
         score_from=0 if scored else None,
+        maker="completion",
     )
 
 
@@ -76,6 +77,7 @@ def chat_ask(request: ChatRequest, tokens: list[int], room: int) -> Ask:
         seed=_seed(request),
         samples=request.n or 1,
         type=_type(request, request),
+        maker="chat",
     )
 
 

@@ -12,7 +12,8 @@ export function drawCache(place, said, { spans, left_out, block_size }) {
     const numbers = `${span.blocks} × ${block_size} tokens, found ${span.found}`;
     const text = span.text.length < span.tokens ? span.text + "…" : span.text;
     item.append(element("code", "", text || "(no text)"), " ");
-    item.append(element("small", "", span.maker ? `${numbers}, by ${span.maker}` : numbers));
+    const maker = span.public ? ", public" : span.maker && `, by ${span.maker}`;
+    item.append(element("small", "", numbers + maker));
     if (span.held) item.append(" ", element("small", "held", `in use: ${span.held}`));
     const below = element("ul", "");
     item.append(below);

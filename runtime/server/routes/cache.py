@@ -1,4 +1,5 @@
-"""`/v1/cache`: a tenant's window into its part of the cache, and what it may do there."""
+"""`/v1/cache`: a tenant's window into its part of the cache and the public one, and what it may do
+with its own."""
 
 import asyncio
 from typing import Annotated, Any, Self
@@ -70,6 +71,7 @@ async def window(
                 "held": span.held,
                 "found": span.found,
                 "maker": span.maker,
+                "public": span.public,
             }
             for id, span in enumerate(found.spans)
         ]
