@@ -1,5 +1,6 @@
 """`ramet serve`: programs over HTTP, until a signal says stop."""
 
+import gc
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ def run_server(
             engine = Engine(model, device=device, dtype=dtype, kv_dtype=kv_dtype, num_blocks=blocks)
     except (EngineError, OSError) as error:
         raise NoEngine(str(error)) from error
+    gc.collect()
+    gc.freeze()  # what is there stays: looking at all of it again would stop everybody for 0.15 s
 
     def say(url: str) -> None:
         console.print(f"{config.model} on {url}", soft_wrap=True)

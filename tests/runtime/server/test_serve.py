@@ -1,6 +1,7 @@
 """Over a loopback socket: a server listens, drains, is left, and ends."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -251,3 +252,5 @@ def test_limits_reach_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert (config.program.tokens, config.queue, config.drain_s) == (9, 7, 3.0)
     assert config.program.steps == ServerConfig().program.steps
     assert (config.host, config.model, config.keys) == ("0.0.0.0", "m", {"a-key": "alice"})
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()
