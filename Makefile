@@ -47,6 +47,7 @@ bench: $(READY)  ## speed against transformers on the same machine, memory saved
 	$(BIN)/python bench/engine.py
 	$(BIN)/python bench/sharing.py
 	$(BIN)/python bench/search.py
+	$(BIN)/python bench/server.py
 	$(BIN)/python bench/report.py
 
 report: $(READY)  ## docs/performance.md and its plots, from bench/results/

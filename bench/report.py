@@ -8,7 +8,7 @@ What is not measured yet is said to be so. The same results give the same bytes.
 from pathlib import Path
 from textwrap import fill
 
-from reporting import inside, outside
+from reporting import inside, outside, served
 from reporting.records import Record, load
 from reporting.section import Section, unknown
 from reporting.tables import table
@@ -132,6 +132,52 @@ SECTIONS = (
         "What a program costs that waits, and the language's, the interpreter's and the planner's "
         "share of few-shot work.",
         inside.programs,
+    ),
+    Section(
+        "The server: one request for twelve",
+        "server-calls",
+        "python bench/server.py --only calls",
+        "Twelve generations with SmolLM2-135M: plans in four branches, the details of each, a "
+        "choice, an answer in three parts. As one program, and as calls that the `openai` client "
+        "sends to the same server, one after the other or all at once that the data allows. The "
+        "delay is a proxy's, which delays connecting too; nothing is cached when a run begins.",
+        served.calls,
+    ),
+    Section(
+        "The server: streams beside the engine",
+        "server-streams",
+        "python bench/server.py --only streams",
+        "The same programs at once through server-sent events and on the engine in the same "
+        "process, in turns. The engine with its events is `AsyncEngine.stream`, the engine alone "
+        "`AsyncEngine.run`; tokens are counted to the end of the last text.",
+        served.streams,
+    ),
+    Section(
+        "The server: overload",
+        "server-overload",
+        "python bench/server.py --only overload",
+        "Requests that come four times as often as the server can take them, at random moments, "
+        "from eight tenants, whether those before are answered or not. The peak is what 128 "
+        "clients get done who ask again as soon as they are answered, measured in turns with it. "
+        "All settings but the keys are the defaults.",
+        served.overload,
+    ),
+    Section(
+        "The server: what time tells",
+        "server-timing",
+        "python bench/server.py --only timing",
+        "Whether the time to a first token tells that a prompt of 200 words was sent before: the "
+        "area under the ROC curve (0.5: nothing is told, 1: everything), with DeLong's interval.",
+        served.timing,
+    ),
+    Section(
+        "The server: minutes under load",
+        "server-soak",
+        "python bench/server.py --soak 10",
+        "Programs of all kinds, batches, stored ones and other dialects on a tiny random model, "
+        "with clients that leave and clients that make mistakes. Memory is that of the server's "
+        "process, its growth the slope after the first third of the time.",
+        served.soak,
     ),
 )
 

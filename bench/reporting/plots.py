@@ -142,6 +142,17 @@ def lines(
         return svg(drawn)
 
 
+def trace(points: Sequence[tuple[float, float]], xlabel: str, ylabel: str) -> str:
+    """One line over time, on plain axes; the height from nothing."""
+    with figure(6.5, 2.6) as (drawn, (axes,)):
+        axes.plot(*zip(*points, strict=True), color=COLOURS[0])
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0, top=1.15 * max(y for _, y in points))
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        return svg(drawn)
+
+
 def _short(value: float) -> str:
     if value >= 1e6:
         return f"{value / 1e6:.3g}M"

@@ -1,0 +1,152 @@
+"""Four times the load that the server can take: how fast it refuses, and what it still gets done.
+
+Programs of 16 tokens after a prompt that nobody sent before, from eight tenants, so that both the
+limit of a tenant and the queue are met; all settings but the keys are the server's own. The peak is
+what 128 clients get done that ask again as soon as they are answered: half of them run, half wait,
+so that no turn stays free. The overload is open: requests come four times as often as that, at
+random moments, each on a connection of its own, whether those before are answered or not. Both are
+measured in turns; what ends in the first seconds does not count.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from serving.connection import ask, post
+from serving.figures import quantile
+from serving.hosting import Hosted, hosted
+from serving.texts import words
+
+TENANTS, CLIENTS, TIMES = 8, 128, 4.0
+TOKENS, PROMPT = 16, 40
+TARGETS = {"refused_p99_ms": 50.0, "goodput": 0.95}
+KEYS = {f"key-{at}": f"tenant-{at}" for at in range(TENANTS)}
+
+SOURCE = """
+program short(prompt: str):
+    "{prompt}"
+    gen text(max_tokens=16, ignore_eos=true)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request and what became of it; moments in seconds since the phase began."""
+
+    due: float
+    sent: float
+    ended: float
+    status: int  # 0: the connection failed
+
+    @property
+    def ms(self) -> float:
+        return 1e3 * (self.ended - self.sent)
+
+
+class Phase:
+    """Requests of one kind of load."""
+
+    def __init__(self, host: Hosted, draw: random.Random) -> None:
+        self.sent: list[Sent] = []
+        self._host = host
+        self._draw = draw
+        self._keys = cycle(KEYS)
+        self._began = perf_counter()
+
+    @property
+    def now(self) -> float:
+        return perf_counter() - self._began
+
+    async def send(self, due: float) -> None:
+        body = {"source": SOURCE, "arguments": {"prompt": words(self._draw, PROMPT)}}
+        request = post("/v1/programs", body, next(self._keys))
+        sent = self.now
+        try:
+            status = (await ask(self._host.port, request)).status
+        except OSError:
+            status = 0
+        self.sent.append(Sent(due, sent, self.now, status))
+
+    async def closed(self, clients: int, seconds: float) -> None:
+        """Each client asks again as soon as it is answered."""
+
+        async def client() -> None:
+            while self.now < seconds:
+                await self.send(self.now)
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+
+    async def open(self, rate: float, seconds: float) -> None:
+        """So many requests a second, whatever becomes of them; all are answered at the end."""
+        due = 0.0
+        async with asyncio.TaskGroup() as group:
+            while (due := due + self._draw.expovariate(rate)) < seconds:
+                await asyncio.sleep(due - self.now)
+                group.create_task(self.send(due))
+
+    def goodput(self, since: float, until: float) -> float:
+        """Programs that were run to their end a second."""
+        done = sum(each.status == 200 and since <= each.ended < until for each in self.sent)
+        return done / (until - since)
+
+
+async def measure(
+    host: Hosted, *, clients: int, seconds: float, ramp: float, turns: int
+) -> dict[str, Any]:
+    draw = random.Random(0)
+    peaks: list[float] = []
+    overs: list[float] = []
+    sent: list[Sent] = []
+    rates: list[float] = []
+    for turn in range(-1, turns):  # the first one warms up
+        peak = Phase(host, draw)
+        await peak.closed(clients, seconds if turn >= 0 else ramp)
+        if turn < 0:
+            continue
+        peaks.append(peak.goodput(ramp, seconds))
+        over = Phase(host, draw)
+        await over.open(TIMES * peaks[-1], seconds)
+        overs.append(over.goodput(ramp, seconds))
+        rates.append(sum(each.due >= ramp for each in over.sent) / (seconds - ramp))
+        sent += (each for each in over.sent if each.due >= ramp)
+    refused = [each.ms for each in sent if each.status in (429, 503)]
+    ratios = [over / peak for over, peak in zip(overs, peaks, strict=True)]
+    return {
+        "workload": f"{PROMPT} words, {TOKENS} tokens",
+        "model": host.model,
+        "peak_per_s": round(median(peaks), 2),
+        "sent_per_s": round(median(rates), 1),
+        "goodput_per_s": round(median(overs), 2),
+        "goodput": round(median(ratios), 3),
+        "goodputs": [round(each, 3) for each in ratios],
+        "refused": len(refused),
+        **of("refused", refused),
+        **of("done", [each.ms for each in sent if each.status == 200]),
+        **of("late", [1e3 * (each.sent - each.due) for each in sent]),
+        "statuses": dict(sorted(Counter(str(each.status) for each in sent).items())),
+        "targets": TARGETS,
+    }
+
+
+def of(name: str, ms: Sequence[float]) -> dict[str, float | None]:
+    return {f"{name}_{label}_ms": rounded(quantile(ms, share)) for label, share in SHARES.items()}
+
+
+SHARES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+async def overload(quick: bool) -> Iterable[dict[str, object]]:
+    async with hosted("tiny" if quick else "smollm2-135m", keys=KEYS) as host:
+        if quick:
+            return [await measure(host, clients=80, seconds=2.0, ramp=0.5, turns=1)]
+        return [await measure(host, clients=CLIENTS, seconds=30.0, ramp=8.0, turns=3)]
