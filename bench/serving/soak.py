@@ -1,11 +1,12 @@
 """256 clients for minutes, some of whom leave or make mistakes: does the server stay as it was?
 
 A tiny random model, so that there are many requests. Eight tenants; all settings but the keys are
-the server's own. Each client asks again as soon as it is answered, or some time later if it
-was told to, half of the time on the connection that it has. One in twenty leaves at a moment drawn by chance, before or while it is
-answered; one in a hundred makes a mistake. The memory of the server's process is read every few
-seconds, and its growth is the line with the least squares through what was read after the first
-third. At the end nothing may be held, and the books are audited.
+the server's own. Each client asks again as soon as it is answered, or after a part of the time that
+it is told to wait, half of the time on the connection that it has. One in twenty leaves at a moment
+drawn by chance, before or while it is answered; one in a hundred makes a mistake. The memory of the
+server's process is read every few seconds, and its growth is the line with the least squares
+through what was read after the first third. At the end nothing may be held, and the books are
+audited.
 """
 
 import asyncio
