@@ -1,7 +1,7 @@
 """A client for one thread or many: what an `Engine` runs, on a server."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextvars import Token
 from copy import copy
 from typing import Any, Self
@@ -9,10 +9,12 @@ from typing import Any, Self
 import httpx2
 
 from ramet import default
-from ramet.client.connection import answer_of, answering, settings
+from ramet.client.connection import answer_of, cancel, of_streams, settings
 from ramet.client.errors import RemoteError
+from ramet.client.following import Asking, Following
 from ramet.client.results import RemoteFinished
-from ramet.client.wire import PROGRAMS, Events, Sendable, batch_order, options, order, outcomes_of
+from ramet.client.tries import Tries
+from ramet.client.wire import Sendable, batch_order, options, order, outcomes_of
 from ramet.events import Event
 
 
@@ -23,13 +25,26 @@ class Client:
         print(client.run(tips, topic="tea").value)
     """
 
-    def __init__(self, url: str, *, key: str | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout: float | None = None,
+        reconnects: int = 4,
+    ) -> None:
         """
         Args:
             key: what the server asks for, if it has keys.
             timeout: seconds of silence after which a request is given up; None: for ever.
+            reconnects: how often in a row it tries again when a connection breaks, or the server is
+                full. A run goes on meanwhile, and its events after the last one that came; with 0 a
+                break cancels it.
         """
         self.url = url
+        self.key = key
+        self.timeout = timeout
+        self.reconnects = reconnects
         self._http = httpx2.Client(**settings(url, key, timeout))
         self._token: Token[default.Runner] | None = None
         self._options: Mapping[str, Any] = {}
@@ -65,12 +80,26 @@ class Client:
     def stream(self, program: Sendable, /, *args: Any, **kwargs: Any) -> "RemoteStream":
         """Run a program there, and hand out its events while it runs."""
         body = {**order(program, args, kwargs), **self._options}
-        return RemoteStream(self._http, self.url, body)
+        following = Following(body, returns=self.reconnects > 0)
+        return RemoteStream(_items(self, self._http, following))
 
     def _post(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        with answering(self.url):
-            response = self._http.post(PROGRAMS, json={**body, **self._options})
-        return answer_of(response)
+        asking = Asking({**body, **self._options}, returns=self.reconnects > 0)
+        tries = Tries(self.url, self.reconnects, self.timeout)
+        try:
+            while True:
+                try:
+                    response = self._http.request(**asking.request())
+                    wait = tries.refused(response)
+                    if wait is None:
+                        asking.over = True
+                        return answer_of(response)
+                except httpx2.HTTPError as error:
+                    wait = tries.broken(error)
+                time.sleep(wait)
+        finally:
+            if not asking.over:
+                cancel(self.url, self.key, asking.key)
 
     def close(self) -> None:
         self._http.close()
@@ -90,41 +119,24 @@ class Client:
 class RemoteStream(Iterator[Event]):
     """The events of a run; `result()` when they are through. Closing it early cancels the run."""
 
-    def __init__(self, http: httpx2.Client, url: str, body: Mapping[str, Any]) -> None:
-        self._url = url
-        self._events = Events()
+    def __init__(self, items: Generator[Event | RemoteFinished | None]) -> None:
+        """
+        Args:
+            items: the first one is None, as soon as there is an answer.
+        """
+        self._items = items
         self._result: RemoteFinished | None = None
-        self._open = ExitStack()
-        with answering(url):
-            sent = http.stream("POST", PROGRAMS, json={**body, "stream": True})
-            response = self._open.enter_context(sent)
-            if response.is_error:
-                response.read()
-                self._open.close()
-                answer_of(response)
-        self._lines = response.iter_lines()
+        next(items)
 
     def __next__(self) -> Event:
-        with answering(self._url):
-            for line in self._lines:
-                item = self._read(line)
-                if item is not None:
-                    return item
-        self.close()
+        for item in self._items:
+            if isinstance(item, RemoteFinished):
+                self._result = item
+            elif item is not None:
+                return item
         if self._result is None:
-            raise RemoteError("the stream ended before the run did")
+            raise RemoteError("the stream is closed, and the run was not over")
         raise StopIteration
-
-    def _read(self, line: str) -> Event | None:
-        try:
-            item = self._events.read(line)
-        except Exception:
-            self.close()
-            raise
-        if isinstance(item, RemoteFinished):
-            self._result = item
-            return None
-        return item
 
     def result(self) -> RemoteFinished:
         """Run on to the end; events that nobody took are dropped."""
@@ -135,10 +147,46 @@ class RemoteStream(Iterator[Event]):
 
     def close(self) -> None:
         """Cancel the run, if it is not over."""
-        self._open.close()
+        self._items.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _items(
+    client: Client, http: httpx2.Client, following: Following
+) -> Generator[Event | RemoteFinished | None]:
+    """What a stream tells, and None as often as there is an answer. Closing it cancels the run."""
+    tries = Tries(client.url, client.reconnects, client.timeout)
+    silence = of_streams(client.timeout)
+    try:
+        while not following.over:
+            try:
+                with http.stream(**following.request(), timeout=silence) as response:
+                    wait = tries.refused(response)
+                    if wait is None:
+                        if response.is_error:
+                            response.read()
+                            following.refused()
+                            answer_of(response)
+                        following.began(response)
+                        yield None
+                        for line in response.iter_lines():
+                            item = following.read(line)
+                            if item is not None:
+                                yield item
+                            tries.heard(following.last)
+                        if following.over:
+                            return
+                        raise httpx2.RemoteProtocolError("the stream ended before the run did")
+            except httpx2.HTTPError as error:
+                if following.ended:
+                    return
+                wait = tries.broken(error)
+            time.sleep(wait)
+    finally:
+        if not (following.over or following.ended):
+            cancel(client.url, client.key, following.key)

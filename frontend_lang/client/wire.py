@@ -1,4 +1,4 @@
-"""What is sent to a server, and how its events are read. No connection."""
+"""What is sent to a server, and what its events say. No connection."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -107,49 +107,31 @@ def outcomes_of(told: Mapping[str, Any]) -> list[RemoteFinished | Exception]:
     ]
 
 
-class Events:
-    """Reads the lines of a stream of events."""
-
-    def __init__(self) -> None:
-        self._name = ""
-
-    def read(self, line: str) -> Event | RemoteFinished | None:
-        """What a line tells, if anything; raises the error that it tells of."""
-        field, _, value = line.partition(": ")
-        match field:
-            case "event":
-                self._name = value
-            case "data":
-                return self._take(json.loads(value))
-            case _:
-                pass
-        return None
-
-    def _take(self, data: dict[str, Any]) -> Event | RemoteFinished | None:
-        match self._name:
-            case "node":
-                return NodeStarted(data["node"], data["kind"], data["name"], data["path"])
-            case "text":
-                tokens = tuple(data.get("tokens", ()))
-                return TextDelta(
-                    **_variable(data), text=data["text"], sample=data["sample"], tokens=tokens
-                )
-            case "value":
-                info = details_of(data.get("details"))
-                return ValueBound(**_variable(data), value=data["value"], info=info)
-            case "branch_opened":
-                return BranchOpened(data["path"])
-            case "branch_kept":
-                return BranchKept(data["path"])
-            case "branch_released":
-                return BranchReleased(data["path"])
-            case "result":
-                return RemoteFinished.of(data["result"])
-            case "error":
-                raise error_of(data["error"])
-            case _:
-                pass
-        return None
+def item_of(name: str, data: Mapping[str, Any]) -> Event | RemoteFinished | None:
+    """What an event of that name tells, if anything; raises the error that it tells of."""
+    match name:
+        case "node":
+            return NodeStarted(data["node"], data["kind"], data["name"], data["path"])
+        case "text":
+            tokens = tuple(data.get("tokens", ()))
+            return TextDelta(
+                **_variable(data), text=data["text"], sample=data["sample"], tokens=tokens
+            )
+        case "value":
+            info = details_of(data.get("details"))
+            return ValueBound(**_variable(data), value=data["value"], info=info)
+        case "branch_opened":
+            return BranchOpened(data["path"])
+        case "branch_kept":
+            return BranchKept(data["path"])
+        case "branch_released":
+            return BranchReleased(data["path"])
+        case "result":
+            return RemoteFinished.of(data["result"])
+        case "error":
+            raise error_of(data["error"])
+        case _:
+            return None
 
 
 def _variable(data: Mapping[str, Any]) -> dict[str, Any]:
