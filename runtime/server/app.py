@@ -55,7 +55,7 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
         Metrics(runs.turns),
         Prompts(engine.engine.tokenizer),
         Pins(engine, config),
-        Aside(config.checking),
+        Aside(config.checking, shared=config.several_tenants),
         Aside(config.running + config.queue),
     )
     server.library.load(lambda sent: plan_of(server, sent, {}))

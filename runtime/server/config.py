@@ -54,6 +54,7 @@ class ServerConfig:
     schema_bytes: int = 65_536  # of a schema, or a grammar
     running: int = 64  # runs under way at once
     queue: int = 256  # runs that wait for their turn
+    queue_tokens: int = 0  # of the texts of runs that wait; 0: four of the model's contexts
     wait_s: float = 30.0  # for a turn
     checking: int = 32  # programs that are checked, planned or stored, at once or waiting for it
     tenant: int = 64  # runs of one tenant, waiting and under way
@@ -76,7 +77,7 @@ class ServerConfig:
             value = getattr(self, each.name)
             if each.name == "port" or not isinstance(value, int | float):
                 continue
-            least = 0 if each.name in ("queue", "kept", "drain_s", "library", "logprobs") else 1
+            least = 0 if each.name in _MAY_BE_0 else 1
             if isinstance(value, float) and each.name != "drain_s":
                 least = 0.001
             if not value >= least:
@@ -91,6 +92,14 @@ class ServerConfig:
                 f"host: others can reach {self.host!r}, so the server needs a key; "
                 "give one, or listen on 127.0.0.1"
             )
+
+    @property
+    def several_tenants(self) -> bool:
+        """Whether there is anybody to share with."""
+        return len({*self.keys.values()}) > 1
+
+
+_MAY_BE_0 = ("queue", "queue_tokens", "kept", "drain_s", "library", "logprobs")
 
 
 def is_loopback(host: str) -> bool:

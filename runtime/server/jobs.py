@@ -24,6 +24,7 @@ from ramet.runtime.server.errors import Refused, refused
 from ramet.runtime.server.event_log import EventLog
 from ramet.runtime.server.runs import Runs
 from ramet.runtime.server.sse import dumps, event
+from ramet.runtime.server.turns import Reservation
 from ramet.runtime.server.wire import Result, encoded
 from ramet.runtime.works import Works
 
@@ -40,6 +41,7 @@ class Order:
     batch: bool  # whether the result is a list
     seed: int | None
     limits: Limits
+    size: int  # bytes of the program and its arguments
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Job:
     tenant: Tenant
     order: Order
     log: EventLog
+    reservation: Reservation
     created: int  # seconds since the epoch
     status: Status = "running"
     outcomes: list[Outcome | None] = field(default_factory=list)
@@ -153,14 +156,17 @@ class Jobs:
     def start(self, tenant: Tenant, order: Order) -> Job:
         """Raises `Refused` if there is no room for all of its runs."""
         self._forget_old()
-        self._runs.turns.reserve(tenant, len(order.items))
+        runs = len(order.items)
+        tokens = -(-order.size // (runs * self._config.prompt_bytes_per_token))
+        reservation = self._runs.turns.reserve(tenant, [tokens] * runs)
         job = Job(
             id=f"prog_{secrets.token_hex(12)}",
             tenant=tenant,
             order=order,
             log=EventLog(self._config.log_bytes),
+            reservation=reservation,
             created=int(time.time()),
-            outcomes=[None] * len(order.items),
+            outcomes=[None] * runs,
         )
         self._jobs[job.id] = job
         job.log.append("created", job.view())
@@ -204,7 +210,7 @@ class Jobs:
 
     def _close(self, job: Job) -> None:
         """Its task is over, even one that was cancelled before it began."""
-        self._runs.turns.release(job.tenant, len(job.outcomes))
+        self._runs.turns.release(job.reservation)
         if job.status == "running":
             job.status = "cancelled"
         for at, outcome in enumerate(job.outcomes):
@@ -227,7 +233,7 @@ class Jobs:
                 seed=order.seed,
                 limits=order.limits,
                 works=works,
-                reserved=True,
+                reservation=job.reservation,
             )
             finished: Finished | None = None
             async with aclosing(items):

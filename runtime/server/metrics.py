@@ -128,6 +128,7 @@ class _Engine(Collector):
             "num_sequences": (stats.sequences, "Contexts that are open, idle ones too."),
             "num_runs_running": (self._turns.running, "Runs that have their turn."),
             "num_runs_waiting": (self._turns.waiting, "Runs that wait for their turn."),
+            "num_tokens_waiting": (self._turns.text, "Tokens of the texts of those."),
             "num_blocks": (cache.num_blocks, "Blocks of the pool."),
             "kv_cache_usage_ratio": (cache.held / cache.num_blocks, "Blocks held, of all."),
         }
@@ -142,6 +143,7 @@ class _Engine(Collector):
             "engine_failed_steps": (stats.failed_steps, "Those that raised and were undone."),
             "engine_tokens": (stats.tokens, "Tokens run through the model."),
             "num_preemptions": (stats.preemptions, "Sequences that lost their blocks."),
+            "num_share_preemptions": (stats.yielded, "Those of a tenant over its share."),
             "prefix_cache_queries": (cache.queries, "Tokens looked for in the cache."),
             "prefix_cache_hits": (cache.hits, "Tokens found there."),
             "block_copies": (cache.copies, "Copies on write."),

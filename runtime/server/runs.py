@@ -19,7 +19,7 @@ from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.generation import Ask, Generator, Item
 from ramet.runtime.server.guard import check_params, check_type, guard_of, hold
-from ramet.runtime.server.turns import Turns
+from ramet.runtime.server.turns import Reservation, Turns
 from ramet.runtime.works import Works
 
 
@@ -27,10 +27,11 @@ class Runs:
     """Runs programs for tenants."""
 
     def __init__(self, engine: AsyncEngine, config: ServerConfig) -> None:
-        self.turns = Turns(config)
+        context = engine.engine.core.context
+        self.turns = Turns(config, context)
         self._engine = engine
         self._config = config
-        self._guard = guard_of(config, engine.engine.core.context)
+        self._guard = guard_of(config, context)
         self._generator = Generator(engine)
 
     async def follow(
@@ -44,18 +45,18 @@ class Runs:
         seed: int | None = None,
         limits: Limits | None = None,
         works: Works | None = None,
-        reserved: bool = False,
+        reservation: Reservation | None = None,
     ) -> AsyncGenerator[Event | Finished, None]:
         """The events of a run, if wanted, and its result as the last item.
 
         Waits for a turn first. Closing it early, and cancelling whoever waits for it, cancels the
-        run; use it within `aclosing`. Whoever `reserved` the turn releases it.
+        run; use it within `aclosing`. Whoever made the `reservation` releases it.
 
         Raises:
             Refused: the server is full, or stopping, or the engine stalls.
             RametError: what ended the run.
         """
-        async with self.turns.turn(tenant, reserved=reserved):
+        async with self.turns.turn(tenant, reservation):
             items = self._engine.follow(
                 program,
                 arguments,
@@ -99,14 +100,14 @@ class Runs:
             )
 
     async def texts(
-        self, tenant: Tenant, ask: Ask, *, reserved: bool = False
+        self, tenant: Tenant, ask: Ask, reservation: Reservation | None = None
     ) -> AsyncGenerator[Item, None]:
         """The items of an ask, in the tenant's scope; otherwise as `follow`.
 
         Raises `LimitError` once it takes longer than a run may; its wait for a turn does not count.
         """
         self.check(ask)
-        async with self.turns.turn(tenant, reserved=reserved):
+        async with self.turns.turn(tenant, reservation):
             ends = asyncio.get_running_loop().time() + self._config.program.seconds
             items = self._generator.items(replace(ask, scope=tenant.scope))
             async with aclosing(items):

@@ -34,15 +34,15 @@ async def items_of(server: Server, tenant: Tenant, asks: Sequence[Ask], since: f
     Raises `Refused` if so many are not taken now, and what ends one of them.
     """
     turns = server.runs.turns
-    turns.reserve(tenant, len(asks))
+    reservation = turns.reserve(tenant, [len(ask.tokens) for ask in asks])
     try:
-        texts = [server.runs.texts(tenant, ask, reserved=True) for ask in asks]
+        texts = [server.runs.texts(tenant, ask, reservation) for ask in asks]
         watched = [server.metrics.watched(each, since) for each in texts]
         async with aclosing(merged(watched)) as items:
             async for item in items:
                 yield item
     finally:
-        turns.release(tenant, len(asks))
+        turns.release(reservation)
 
 
 async def answered(

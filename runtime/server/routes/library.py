@@ -38,7 +38,7 @@ async def store(
 ) -> Response:
     """Check a program, plan it, and store it, on disk before it is told; what had the name is
     replaced."""
-    program, plan = await server.checks.do(partial(plan_of, server, body.sent, {}))
+    program, plan = await server.checks.do(tenant, partial(plan_of, server, body.sent, {}))
     stored, new = await server.library.put(tenant, name, program, plan, await request.body())
     return Json(stored.view(), 201 if new else 200)
 
@@ -67,7 +67,8 @@ async def run_stored(
 ) -> Response:
     """Run it; as `POST /v1/programs`."""
 
-    async def program() -> AnyProgram:
-        return server.library.get(tenant, name).program
+    async def program() -> tuple[AnyProgram, int]:
+        stored = server.library.get(tenant, name)
+        return stored.program, stored.size
 
     return await run(request, server, tenant, program, body, key)

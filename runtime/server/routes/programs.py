@@ -106,24 +106,25 @@ async def run_program(
     on, and can be asked for by its id. What is sent again with its `Idempotency-Key` runs once.
     """
 
-    async def program() -> AnyProgram:
+    async def program() -> tuple[AnyProgram, int]:
         with server.runs.turns.reserved(tenant):
-            return await server.starts.do(partial(load, body.sent, server.config.program))
+            work = partial(load, body.sent, server.config.program)
+            return await server.starts.do(tenant, work), 0
 
     return await run(request, server, tenant, program, body, key)
 
 
 @router.post("/check", responses=told(Checked, 503))
-async def check_program(body: ProgramBody, server: TheServer) -> Response:
+async def check_program(body: ProgramBody, server: TheServer, tenant: TheTenant) -> Response:
     """All mistakes of a program, each with its place; or what it takes."""
-    return Json(await server.checks.do(partial(check, body.sent, server.config.program)))
+    return Json(await server.checks.do(tenant, partial(check, body.sent, server.config.program)))
 
 
 @router.post("/plan", responses=told(Planned, 503))
-async def plan_program(body: PlanBody, server: TheServer) -> Response:
+async def plan_program(body: PlanBody, server: TheServer, tenant: TheTenant) -> Response:
     """What a run can take: tokens, branches, blocks; and what is known ahead."""
     hold_nesting("arguments", body.arguments, server.config.program.nesting)
-    _, plan = await server.checks.do(partial(plan_of, server, body.sent, body.arguments))
+    _, plan = await server.checks.do(tenant, partial(plan_of, server, body.sent, body.arguments))
     return Json(plan)
 
 
@@ -163,11 +164,15 @@ async def run(
     request: Request,
     server: Server,
     tenant: Tenant,
-    program: Callable[[], Awaitable[AnyProgram]],
+    program: Callable[[], Awaitable[tuple[AnyProgram, int]]],
     body: RunBody,
     key: str | None,
 ) -> Response:
-    """Start it, unless its key came before, and answer as the body asks."""
+    """Start it, unless its key came before, and answer as the body asks.
+
+    Args:
+        program: what to run, and bytes of it that the request does not have.
+    """
     hold_nesting("arguments", body.arguments, server.config.program.nesting)
     if body.batch is not None:
         hold("batch", len(body.batch), server.config.prompts, "argument sets")
@@ -183,12 +188,14 @@ async def run(
         request_key = server.idempotency.key(tenant, key, said)
     job = None if request_key is None else server.idempotency.find(request_key)
     if job is None:
+        loaded, stored = await program()
         order = Order(
-            program=await program(),
+            program=loaded,
             items=[body.arguments or {}] if body.batch is None else body.batch,
             batch=body.batch is not None,
             seed=body.seed,
             limits=limits,
+            size=stored + len(await request.body()),
         )
         start = partial(server.jobs.start, tenant, order)
         job = start() if request_key is None else server.idempotency.job(request_key, start)

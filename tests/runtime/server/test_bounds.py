@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 import ramet
 from ramet.limits import Limits
 from ramet.runtime.server import sse
+from ramet.runtime.server.auth import LOCAL
 from ramet.runtime.server.errors import Refused
+from ramet.runtime.server.routes import programs
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, serve
 
@@ -167,6 +170,122 @@ def test_a_stream_that_waits_begins_all_the_same(
                 assert await served.all_back()
 
     serve(byte_tokenizer, body)
+
+
+LONG = {"source": 'program p(text: str):\n    "{text}"\n    gen a(max_tokens=2)\n'}
+JSON = {"Content-Type": "application/json"}
+
+
+def sized(path: str, tokens: int) -> bytes:
+    """A request that counts so many tokens: its prompt's, or a 16th of the program's bytes."""
+    if path == "/v1/completions":
+        return json.dumps({"model": "default", "prompt": "a" * tokens, "max_tokens": 1}).encode()
+    if path == "/generate":
+        return json.dumps({"text": "a" * tokens, "sampling_params": {"max_new_tokens": 1}}).encode()
+    stored = path != "/v1/programs"
+    kept = len(json.dumps(LONG)) if stored else 0
+    program = {} if stored else LONG
+    empty = len(json.dumps({**program, "arguments": {"text": ""}}))
+    text = "a" * (16 * tokens - kept - empty)
+    return json.dumps({**program, "arguments": {"text": text}}).encode()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for it, for two seconds at most."""
+    for _ in range(2_000):
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not come about")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/completions", "/generate", "/v1/programs", "/v1/library/it/runs"]
+)
+def test_the_text_that_waits_is_bounded(byte_tokenizer: Tokenizer, path: str) -> None:
+    """40 tokens wait for the only turn: 24 more may, and 25 may not."""
+
+    async def body(served: Served) -> None:
+        client, turns = served.client, served.app.state.server.runs.turns
+        await client.put("/v1/library/it", content=json.dumps(LONG), headers=JSON)
+
+        def post(tokens: int) -> asyncio.Task[Any]:
+            asked = client.post(path, content=sized(path, tokens), headers=JSON)
+            return asyncio.create_task(asked)
+
+        async with turns.turn(LOCAL):
+            taken = [post(40)]
+            await until(lambda: (turns.waiting, turns.text) == (1, 40))
+            full = await post(25)
+            assert full.status_code == 503
+            error = full.json()["error"]
+            assert (error["code"], error["type"]) == ("queue_full", "overloaded_error")
+            assert "40 tokens wait, of 64 that can" in error["message"]
+            assert int(full.headers["retry-after"]) >= 1
+            taken.append(post(24))
+            await until(lambda: (turns.waiting, turns.text) == (2, 64))
+            told = (await client.get("/metrics")).text
+            assert "\nramet_num_tokens_waiting 64.0\n" in told
+            assert (await post(23)).status_code == 503
+        assert [(await each).status_code for each in taken] == [200, 200]
+        assert turns.text == 0
+        async with turns.turn(LOCAL):
+            large = post(100)
+            await until(lambda: (turns.waiting, turns.text) == (1, 100))
+        assert (await large).status_code == 200, "alone it waits, whatever its size"
+
+    serve(byte_tokenizer, body, running=1, queue_tokens=64)
+
+
+def test_four_contexts_of_text_wait_where_nothing_else_is_said(byte_tokenizer: Tokenizer) -> None:
+    async def body(served: Served) -> None:
+        turns = served.app.state.server.runs.turns
+        async with turns.turn(LOCAL):
+            one = turns.reserve(LOCAL, [1])
+            turns.check(LOCAL, [4 * 512 - 1])
+            with pytest.raises(Refused):
+                turns.check(LOCAL, [4 * 512])
+            turns.release(one)
+
+    serve(byte_tokenizer, body, running=1, context=512)
+
+
+def test_a_tenant_reads_half_of_what_can_be_read(
+    byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One fills its half of `checking`; another checks, plans and stores all the same."""
+    go_on = threading.Event()
+
+    def slow(*args: Any) -> dict[str, Any]:
+        go_on.wait(10)
+        return {}
+
+    monkeypatch.setattr(programs, "check", slow)
+
+    async def body(served: Served) -> None:
+        def check(key: str) -> asyncio.Task[Any]:
+            headers = {"Authorization": f"Bearer {key}"}
+            asked = served.client.post("/v1/programs/check", json=LONG, headers=headers)
+            return asyncio.create_task(asked)
+
+        flood = [check("a-key") for _ in range(7)]
+        await until(lambda: sum(each.done() for each in flood) == 4)
+        for each in flood:
+            if not each.done():
+                continue
+            error = (await each).json()["error"]
+            assert ((await each).status_code, error["code"]) == (503, "too_much_to_read")
+            assert error["message"].startswith("3 programs of yours")
+        others = [check("b-key") for _ in range(3)]
+        await until(lambda: served.app.state.server.checks._of == {"a": 3, "b": 3})
+        error = (await check("c-key")).json()["error"]
+        assert error["message"].startswith("6 programs are being read")
+        go_on.set()
+        assert {(await each).status_code for each in (*flood, *others)} == {200, 503}
+        assert (await check("a-key")).status_code == 200
+
+    keys = {f"{name}-key": name for name in "abc"}
+    serve(byte_tokenizer, body, checking=6, keys=keys)
 
 
 def test_names_in_a_graph_are_as_short_as_in_text(byte_tokenizer: Tokenizer) -> None:

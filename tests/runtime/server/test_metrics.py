@@ -52,9 +52,9 @@ def test_what_was_asked_is_counted(fresh: Live) -> None:
     states = [told[f"ramet_blocks[{state}]"] for state in ("free", "held", "cached")]
     assert sum(states) == 256
     assert states == [stats.cache.free, 0, stats.cache.cached]
-    for name in ("num_requests_running", "num_requests_waiting", "num_runs_running"):
-        assert told[f"ramet_{name}"] == 0
-    for name in ("num_preemptions", "engine_failed_steps"):
+    for name in ("requests_running", "requests_waiting", "runs_running", "tokens_waiting"):
+        assert told[f"ramet_num_{name}"] == 0
+    for name in ("num_preemptions", "num_share_preemptions", "engine_failed_steps"):
         assert told[f"ramet_{name}_total"] == 0
 
 
@@ -66,6 +66,33 @@ def test_what_failed_is_counted(fresh: Live) -> None:
     assert told["ramet_request_failure_total[ContextLengthError]"] == 1
     assert told["ramet_request_failure_total[StepError]"] == 1
     assert told["ramet_engine_failed_steps_total"] == 1
+
+
+def test_who_gave_way_for_others_is_counted(byte_tokenizer: Tokenizer) -> None:
+    """One tenant has more than half of 24 blocks, and another comes."""
+    config = EngineConfig(num_blocks=24, block_size=4, sharing=False)
+    engine = Engine.of(ToyModel(), byte_tokenizer, config)
+    keys = {"a-key": "a", "b-key": "b"}
+    with live(engine, model="toy", keys=keys, token="a-key") as served:
+        headers = {"Authorization": "Bearer a-key"}
+        asked = {"model": "toy", "prompt": ["x" * 20] * 4, "max_tokens": 70, "ignore_eos": True}
+        with served.http.stream(
+            "POST", "/v1/completions", json={**asked, "stream": True}, headers=headers
+        ) as flood:
+            lines = flood.iter_lines()
+            next(lines)
+            other = served.openai.with_options(api_key="b-key").completions
+            other.create(model="toy", prompt="y" * 30, max_tokens=4, temperature=0)
+            assert sum('"finish_reason":"length"' in line for line in lines) == 4
+        told = {
+            family.name: family.samples[0].value
+            for family in text_string_to_metric_families(
+                served.http.get("/metrics", headers=headers).text
+            )
+            if family.name.endswith("preemptions")
+        }
+        assert told["ramet_num_share_preemptions"] > 0
+        assert told["ramet_num_preemptions"] >= told["ramet_num_share_preemptions"]
 
 
 def test_nothing_is_kept_for_the_whole_process(fresh: Live) -> None:
