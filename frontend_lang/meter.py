@@ -14,7 +14,7 @@ SLICE = 0.005
 class Meter:
     """What a run took so far; every method raises `LimitError` once a limit is passed.
 
-    `pause` is called from a loop that has computed for longer than a slice.
+    `pause` is called from a body that has computed for longer than a slice.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,6 +29,10 @@ class Meter:
         """A turn of a loop."""
         self._steps += 1
         self.limits.hold("steps", self._steps, span)
+        self.go_on(span)
+
+    def go_on(self, span: Span | None = None) -> None:
+        """Something that may take a while is about to be computed."""
         self.check_time(span)
         if self.pause is not None and self._clock() > self._slice_ends:
             self.pause()

@@ -226,8 +226,13 @@ class Interpreter:
                 self.has_value(part.node)
 
     def spelled(self, parts: Iterable[Part]) -> str:
-        """The parts as one text; all their values are there."""
-        return "".join(map(self._shown, parts))
+        """The parts as one text; all their values are there.
+
+        Raises `LimitError` before it makes one that is longer than all that a run may make.
+        """
+        texts = [self._shown(part) for part in parts]
+        self.meter.limits.hold("made", sum(map(len, texts)))
+        return "".join(texts)
 
     def bind(self, context: Context, id: int, name: str, value: object, info: Info) -> None:
         """The node has a value: whoever waits for it goes on."""

@@ -248,7 +248,11 @@ class Run(GraphRecorder):
         return resolve(self._result, self._look)
 
     def _look(self, ref: Ref) -> object:
+        """What it stands for; a text counts wherever it stands."""
         self._interpreter.has_value(ref.node)  # raises where a keep released it
         if ref.attribute is None:
-            return self._interpreter.value(ref.node)
-        return getattr(self._interpreter.info(ref.node), ref.attribute)
+            found = self._interpreter.value(ref.node)
+        else:
+            found = getattr(self._interpreter.info(ref.node), ref.attribute)
+        self.meter.made(len(found) if isinstance(found, str) else 1)
+        return found

@@ -16,10 +16,13 @@ from ramet.params import SamplingParams
 from ramet.runtime.errors import GenerationError, RequestError
 
 # Ordinary patterns take microseconds. These bound what a hostile one costs everybody else: one
-# check, and all the checks of one text that took longer than a millisecond.
+# check, all the checks of one text that took longer than a millisecond, and those of all texts
+# together, which get a tenth of the time.
 _SECONDS_A_CHECK = 0.1
 _SECONDS_A_TEXT = 1.0
 _SLOW_SECONDS = 0.001
+_SECONDS_OF_ALL = 1.0
+_SHARE_OF_ALL = 0.1
 # `regex` writes out least counts when it compiles, at some 280 bytes a step: 70 MiB at most.
 _LARGEST_PATTERN = 2**18
 _COUNT = re.compile(r"\{(\d+)")
@@ -163,14 +166,36 @@ class _Pattern:
 
     def _search(self, end: int) -> "regex.Match[str] | None":
         begin = time.perf_counter()
-        left = min(_SECONDS_A_CHECK, _SECONDS_A_TEXT - self._spent)
+        left = min(_SECONDS_A_CHECK, _SECONDS_A_TEXT - self._spent, _of_all.left(begin))
         try:
             match = self._regex.search(self._text, self._since, end, partial=True, timeout=left)
         except TimeoutError as error:
+            _of_all.take(time.perf_counter() - begin)
             raise GenerationError(
                 f"stop_regex {self._regex.pattern!r} takes too long to match: "
                 f"more than {left:.2f} s at character {end}"
             ) from error
         elapsed = time.perf_counter() - begin
-        self._spent += elapsed if elapsed > _SLOW_SECONDS else 0
+        if elapsed > _SLOW_SECONDS:
+            self._spent += elapsed
+            _of_all.take(elapsed)
         return match
+
+
+class _OfAll:
+    """What slow checks of all texts may take together, by now."""
+
+    def __init__(self) -> None:
+        self._left, self._at = _SECONDS_OF_ALL, time.perf_counter()
+
+    def left(self, now: float) -> float:
+        """Seconds for the next one; an ordinary check has its time always."""
+        self._left = min(_SECONDS_OF_ALL, self._left + _SHARE_OF_ALL * (now - self._at))
+        self._at = now
+        return max(_SLOW_SECONDS, self._left)
+
+    def take(self, seconds: float) -> None:
+        self._left -= seconds
+
+
+_of_all = _OfAll()

@@ -18,18 +18,28 @@ def fill(graph: Graph, arguments: Mapping[str, Any]) -> Graph:
     A string goes into a text as it is, other values as JSON.
 
     Raises:
-        ArgumentError: one is missing, unknown, of the wrong type, or no JSON.
+        ArgumentError: one is missing, unknown, of the wrong type, or no JSON; or in all places
+            together they are larger than `MOST`.
     """
-    _check(graph, arguments)
-    inputs = {id: node for id, node in enumerate(graph.nodes) if isinstance(node, Input)}
+    texts = _texts(graph, arguments)
+    inputs = {id: node.name for id, node in enumerate(graph.nodes) if isinstance(node, Input)}
+    size = 0
+
+    def placed(ref: Ref) -> str:
+        nonlocal size
+        size += len(texts[inputs[ref.node]])
+        if size > MOST:
+            raise ArgumentError(
+                f"{graph.name}: the arguments are over {MOST:,} characters in all the places where "
+                "they stand"
+            )
+        return inputs[ref.node]
 
     def part(ref: Ref) -> Part:
-        node = inputs.get(ref.node)
-        return ref if node is None else _spelled(graph.name, node.name, arguments[node.name])
+        return texts[placed(ref)] if ref.node in inputs else ref
 
     def value(ref: Ref) -> Result:
-        node = inputs.get(ref.node)
-        return ref if node is None else _constant(arguments[node.name])
+        return _constant(arguments[placed(ref)]) if ref.node in inputs else ref
 
     rows: list[tuple[int, Node]] = []
     empty: dict[int, int] = {}
@@ -44,7 +54,12 @@ def fill(graph: Graph, arguments: Mapping[str, Any]) -> Graph:
     return rewrite(filled, rows, empty)
 
 
-def _check(graph: Graph, arguments: Mapping[str, Any]) -> None:
+MOST = 4_000_000
+"""Characters, or as JSON, of arguments in all the places of a graph where they stand."""
+
+
+def _texts(graph: Graph, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Each argument as it stands in a text, by its name; all are there, and of their types."""
     takes = {node.name: node.takes for node in graph.inputs}
     for name in arguments:
         if name not in takes:
@@ -57,7 +72,7 @@ def _check(graph: Graph, arguments: Mapping[str, Any]) -> None:
             raise ArgumentError(
                 f"{graph.name}: {name} must be {kind}, not {shown(arguments[name])}"
             )
-        _spelled(graph.name, name, arguments[name])
+    return {name: _spelled(graph.name, name, arguments[name]) for name in takes}
 
 
 def _spelled(graph: str, name: str, value: object) -> str:

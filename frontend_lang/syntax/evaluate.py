@@ -26,7 +26,7 @@ from ramet.syntax.functions import (
     written,
 )
 from ramet.syntax.operators import ARITHMETIC, COMPARE
-from ramet.syntax.scope import BranchOf, Group, Names, Row, looked, settled
+from ramet.syntax.scope import BranchOf, Group, Names, Row, looked, settled, written_out
 from ramet.syntax.tree import Expr
 from ramet.values import Value, attributes, is_part, is_text
 
@@ -167,10 +167,13 @@ class Evaluator:
         return self._made(Row(row) if isinstance(of, Row) else row, expr.span)
 
     def _looked(self, value: Any, span: Span) -> Any:
-        with placed(span):
-            if isinstance(value, Value):
-                return looked(value)
-            return str(value) if isinstance(value, Expression) else value
+        try:
+            with placed(span):
+                if isinstance(value, Value):
+                    return looked(value)
+                return written_out(value) if isinstance(value, Expression) else value
+        except Refused as refused:
+            raise EvaluationError(str(refused), span) from None
 
     def _row(self, value: Any, span: Span) -> Any:
         if isinstance(value, Group):
@@ -216,6 +219,7 @@ class Evaluator:
         spans = [argument.span for argument in expr.arguments]
         if expr.name == "join" and _is_lazy_row(found[0]):
             return self._lazy_join(found, spans, expr.span)
+        self._meter.go_on(expr.span)
         arguments = [self.plain(value, span) for value, span in zip(found, spans, strict=True)]
         return self._made(FUNCTIONS[expr.name].call(*arguments), expr.span)
 
@@ -261,6 +265,7 @@ class Evaluator:
         if sign == "+" and isinstance(left, list) and isinstance(right, list):
             return self._made([*left, *right], span)
         left, right = self.plain(left, span), self.plain(right, span)
+        self._meter.go_on(span)
         try:
             return self._made(ARITHMETIC[sign](left, right), span)
         except Refused as refused:
@@ -274,6 +279,7 @@ class Evaluator:
         left = self.settled(expr.first)
         for sign, each in expr.rest:
             right = self.settled(each)
+            self._meter.go_on(each.span)
             try:
                 if not COMPARE[sign](left, right):
                     return False

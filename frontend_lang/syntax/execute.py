@@ -215,7 +215,7 @@ class Frame:
         return Returned(None if line.value is None else self._result(line.value))
 
     def _result(self, expr: Expr) -> Any:
-        """The value, in which something may be lazy; a branch may not."""
+        """The value, in which something may be lazy; a branch may not. All that is in it counts."""
         value = self.evaluator.value(expr)
         left, count = [value], 0
         while left:
@@ -224,8 +224,11 @@ class Frame:
                 raise EvaluationError(
                     "a program cannot return a branch; name one of its variables", expr.span
                 )
+            if isinstance(item, str):
+                self.meter.made(len(item), expr.span)
             inner = item.values() if isinstance(item, dict) else item  # pyright: ignore[reportUnknownVariableType]
             if isinstance(item, dict | list | tuple):
+                self.meter.made(len(item), expr.span)  # pyright: ignore[reportUnknownArgumentType]
                 count += len(item)  # pyright: ignore[reportUnknownArgumentType]
                 if count > MAX_ITEMS:
                     raise EvaluationError(

@@ -6,11 +6,11 @@ from typing import Any
 
 from ramet.callsite import placed
 from ramet.errors import EvaluationError, Span
-from ramet.expressions import Expression
+from ramet.expressions import Expression, Sum
 from ramet.meter import Meter
 from ramet.spelling import plain
 from ramet.state import State
-from ramet.syntax.functions import Refused
+from ramet.syntax.functions import Refused, hold_text
 from ramet.values import Value, is_attribute, is_made
 
 Names = dict[str, Any]
@@ -78,6 +78,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def written_out(value: Expression) -> str:
+    """A lazy text, after waiting for the values in it; `Refused` if it is too long."""
+    parts: list[str] = []
+    size = 0
+    for term in value.terms if isinstance(value, Sum) else (value,):
+        parts.append(str(term))
+        size += len(parts[-1])
+        hold_text(size)
+    return "".join(parts)
+
+
 def settled(value: Any, span: Span, meter: Meter) -> Any:
     """The value itself, after waiting for whatever in it is lazy; the items in it are counted.
 
@@ -107,7 +118,7 @@ class _Reading:
         if isinstance(value, Value):
             return self.plain(looked(value))
         if isinstance(value, Expression):
-            return str(value)
+            return written_out(value)
         if isinstance(value, list | tuple):
             self._hold(value)  # pyright: ignore[reportUnknownArgumentType]
             return [self._item(item) for item in value]  # pyright: ignore[reportUnknownVariableType]

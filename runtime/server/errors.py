@@ -37,6 +37,12 @@ from ramet.runtime.errors import (
 
 RETRY_S = 1
 
+MESSAGE = 2_000
+PARAM = 200
+LINE = 1_000
+"""Characters of a message, of a field's name, and of a line of a source: what a client sent comes
+back in them, and many times over."""
+
 
 class Refused(RametError):
     """A request that is answered with an error.
@@ -66,9 +72,9 @@ class Refused(RametError):
     def body(self) -> dict[str, Any]:
         """The inside of `{"error": …}`."""
         return {
-            "message": str(self),
+            "message": _short(str(self), MESSAGE),
             "type": _TYPES.get(self.status) or _TYPES[self.status // 100 * 100],
-            "param": self.param,
+            "param": None if self.param is None else _short(self.param, PARAM),
             "code": self.code,
             **self.more,
         }
@@ -161,12 +167,17 @@ def diagnostics_of(error: LanguageError) -> list[dict[str, Any]]:
     elif error.span is not None:
         found = [Diagnostic(error.span, error.message)]
     else:
-        return [{"message": error.message}]
-    return [{"message": each.message, **_place(each.span)} for each in found]
+        return [{"message": _short(error.message, MESSAGE)}]
+    return [{"message": _short(each.message, MESSAGE), **_place(each.span)} for each in found]
 
 
 def _place(span: Span) -> dict[str, Any]:
-    return {"line": span.line, "column": span.column, "source": span.text}
+    text = None if span.text is None else _short(span.text, LINE)
+    return {"line": span.line, "column": span.column, "source": text}
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _many(count: int, what: str) -> str:

@@ -1,6 +1,6 @@
 """What a node of a program may ask for; what is too much is refused before it runs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ramet.nodes import Gen, Node, Sample, Score, Select, Text
 from ramet.params import SamplingParams
@@ -72,6 +72,30 @@ def hold(name: str, value: int, most: int, what: str = "") -> None:
             limit=name,
             most=most,
         )
+
+
+def hold_size(name: str, value: object, most: int) -> None:
+    """Raise `Refused` for a value with more texts and items, each counted wherever it stands."""
+    size, left = 0, [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            size += len(each)
+        elif isinstance(each, Mapping):
+            size += sum(1 + len(str(key)) for key in each)
+            left += each.values() if size <= most else ()
+        elif isinstance(each, Sequence):
+            size += len(each)
+            left += each if size <= most else ()
+        if size > most:
+            raise Refused(
+                400,
+                f"{name}: it is more than the {most:,} characters and items that this server takes",
+                code="limit_exceeded",
+                param=name,
+                limit="made",
+                most=most,
+            )
 
 
 def hold_nesting(name: str, value: object, most: int) -> None:

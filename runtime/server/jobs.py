@@ -246,7 +246,7 @@ class Jobs:
                     else:
                         job.log.append(*encoded(each, item))
             assert finished is not None, "a run ends with its result"
-            self._end(job, at, await asyncio.to_thread(Result.of, finished))
+            self._end(job, at, await asyncio.to_thread(Result.of, finished, order.limits.made))
         except Exception as error:
             self._end(job, at, refused(error))
 

@@ -22,6 +22,14 @@ OPEN = frozenset({"/health", "/ready"})
 """The paths that need no key."""
 
 
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),  # no part of another site's page
+    (b"cache-control", b"no-store"),
+)
+"""Headers of every answer that says nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Boundary:
     """Gives each request an id, made here, and answers with it; what fails is told without its
@@ -40,8 +48,10 @@ class Boundary:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                ours = [(b"x-request-id", id.encode()), (b"x-content-type-options", b"nosniff")]
-                message = {**message, "headers": [*message.get("headers", ()), *ours]}
+                theirs = [*message.get("headers", ())]
+                named = {name.lower() for name, _ in theirs}
+                ours = [each for each in _ALWAYS if each[0] not in named]
+                message = {**message, "headers": [*theirs, *ours, (b"x-request-id", id.encode())]}
             await send(message)
 
         try:

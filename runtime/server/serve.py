@@ -3,6 +3,7 @@ ends at once.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -44,6 +45,8 @@ def serve(
         OSError: the address cannot be listened on.
         LibraryError: the folder of the library cannot be used.
     """
+    gc.collect()
+    gc.freeze()  # what there is by now stays: it is not looked through with every large request
     with closing(listen(config)) as listening:
         asyncio.run(_serve(engine, config, listening, on_listen))
 
@@ -70,12 +73,27 @@ async def _close(running: AsyncEngine) -> None:
 
 
 class Connection(H11Protocol):
-    """One connection; it is cut when what was sent stays unread for as long as a client may take.
+    """One connection; it is cut when what was sent stays unread, or no head of a request comes, for
+    as long as a client may take.
 
     Answers that are whole already wait in its buffer, where no timeout of a route reaches them.
     """
 
     _cut: asyncio.TimerHandle | None = None
+    _headless: asyncio.TimerHandle | None = None  # until the head of a request is there
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._headless = self._cut_later()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and self._headless is not None:
+            self._headless.cancel()
+            self._headless = None
+        elif not answering and self._headless is None:
+            self._headless = self._cut_later()
 
     @property
     def busy(self) -> bool:
@@ -90,8 +108,7 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        app: Any = self.config.app
-        self._cut = self.loop.call_later(app.state.server.config.stall_s, self.transport.abort)
+        self._cut = self._cut_later()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -100,6 +117,12 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._keep()
+        if self._headless is not None:
+            self._headless.cancel()
+
+    def _cut_later(self) -> asyncio.TimerHandle:
+        app: Any = self.config.app
+        return self.loop.call_later(app.state.server.config.stall_s, self.transport.abort)
 
     def _keep(self) -> None:
         if self._cut is not None:

@@ -19,12 +19,16 @@ from ramet.runtime.server.asks import Ask, Delta, Ended, Item, Scored, Spent
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.openai.logprobs import finite
 from ramet.runtime.server.openai.requests import (
+    FIRST,
     MAX_ITEMS,
     Absent,
     Bias,
     Integer,
+    Integers,
     Stops,
+    Tokens,
     Wire,
+    few,
     said,
 )
 from ramet.runtime.tokenizer import Tokenizer
@@ -50,7 +54,7 @@ class SglSampling(Wire):
     min_new_tokens: Integer | None = None
     n: Integer | None = Field(default=None, ge=1)
     stop: Stops | None = None
-    stop_token_ids: list[Integer] | None = Field(default=None, max_length=MAX_ITEMS)
+    stop_token_ids: Tokens | None = None
     stop_regex: Stops | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -71,19 +75,17 @@ class SglSampling(Wire):
     stream_interval: Integer | None = None
 
 
-Prompts = Annotated[
-    str | Annotated[list[str], Field(max_length=MAX_ITEMS)], said("expected a text, or a list")
-]
 Ids = Annotated[
-    list[Integer] | list[list[Integer]], said("expected a list of token ids, or a list of those")
+    Integers | Annotated[list[Integers], FIRST, few(MAX_ITEMS)],
+    said("expected a list of token ids, or a list of those"),
 ]
-Samplings = SglSampling | list[SglSampling]
+Samplings = SglSampling | Annotated[list[SglSampling], FIRST, few(MAX_ITEMS)]
 
 
 class GenerateRequest(Wire):
     """`POST /generate`."""
 
-    text: Prompts | None = None
+    text: Stops | None = None
     input_ids: Ids | None = None
     sampling_params: Samplings | None = None
     return_logprob: bool | None = None
@@ -91,7 +93,7 @@ class GenerateRequest(Wire):
     top_logprobs_num: Integer | None = Field(default=None, ge=0)
     return_text_in_logprobs: bool | None = None
     stream: bool | None = None
-    rid: str | list[str] | None = None  # no effect
+    rid: Stops | None = None  # no effect
     image_data: Annotated[None, Absent([], why=_IMAGES)] = None
     video_data: Annotated[None, Absent([], why=_IMAGES)] = None
     audio_data: Annotated[None, Absent([], why=_IMAGES)] = None
@@ -162,9 +164,9 @@ def ask_of(
         type=Type(_CONSTRAINTS[kinds[0]], getattr(sampling, kinds[0])) if kinds else None,
         # The entries begin behind the token at the start, but for the first of the prompt.
         score_from=None if not request.return_logprob or start is None or start < 0 else start + 1,
+        maker="generate",
     )
 
-        maker="generate",
 
 @dataclass
 class _Text:

@@ -19,6 +19,7 @@ from ramet.passes.plan import TURN, plan
 from ramet.runtime.engine import AnyProgram
 from ramet.runtime.server.errors import Refused, diagnostics_of
 from ramet.syntax.load import TextProgram, library
+from ramet.syntax.source import MAX_DIAGNOSTICS
 
 FILE = "program"
 """What places in a program that was sent are called."""
@@ -72,7 +73,8 @@ def check(sent: Sent, limits: Limits) -> dict[str, Any]:
         else:
             programs = [*library(sent.source or "", file=FILE, limits=limits).values()]
     except GraphError as error:
-        breaks = [{"message": each.sentence, "node": each.node} for each in error.breaks]
+        told = error.breaks[:MAX_DIAGNOSTICS]
+        breaks = [{"message": each.sentence, "node": each.node} for each in told]
         mistakes = breaks or [{"message": error.message, "path": error.path}]
         return {"ok": False, "programs": [], "mistakes": mistakes}
     except LanguageError as error:

@@ -18,6 +18,7 @@ from ramet.runtime.events import (
 from ramet.runtime.jsonable import plain
 from ramet.runtime.report_json import detail, report
 from ramet.runtime.result import Finished
+from ramet.runtime.server.guard import hold_size
 from ramet.runtime.server.sse import dumps
 
 
@@ -60,8 +61,10 @@ class Result:
     usage: str  # a part of it
 
     @classmethod
-    def of(cls, finished: Finished) -> Self:
-        """Takes its time where the result is large."""
+    def of(cls, finished: Finished, most: int) -> Self:
+        """Takes its time where the result is large. `Refused` for one over so many characters and
+        items: what it refers to many times is written as often."""
+        hold_size("result", report(finished), most)
         found = result_of(finished)
         return cls(dumps(found), dumps(found["usage"]))
 

@@ -57,19 +57,43 @@ def said(what: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+class First:
+    """Of a list with mistakes only the first one is told: a million would be, otherwise."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        schema = handler(source)
+        schema["fail_fast"] = True
+        return schema
+
+
+FIRST = First()
+
+
+def few(most: int) -> BeforeValidator:
+    """No more items than that, before any of them is looked at."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | dict) and len(value) > most:
+            message = f"expected at most {most:,} items, not {len(value):,}"
+            raise PydanticCustomError("too_long", "{message}", {"message": message})
+        return value
+
+    return BeforeValidator(check)
+
+
 def _whole(value: Any) -> Any:
     """JSON knows no difference between 1 and 1.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Integer = Annotated[int, Field(ge=-(2**63), le=2**64 - 1), BeforeValidator(_whole)]
-Tokens = Annotated[list[Integer], Field(max_length=MAX_ITEMS)]
-Bias = Annotated[dict[str, float], Field(max_length=MAX_ITEMS)]
-Stops = Annotated[
-    str | Annotated[list[str], Field(max_length=MAX_ITEMS)], said("expected a text, or a list")
-]
+Integers = Annotated[list[Integer], FIRST]
+Tokens = Annotated[Integers, Field(max_length=MAX_ITEMS), few(MAX_ITEMS)]
+Texts = Annotated[list[str], FIRST, Field(max_length=MAX_ITEMS), few(MAX_ITEMS)]
+Bias = Annotated[dict[str, float], Field(max_length=MAX_ITEMS), few(MAX_ITEMS)]
+Stops = Annotated[str | Texts, said("expected a text, or a list")]
 Prompt = Annotated[
-    str | list[str] | list[Integer] | list[list[Integer]],
+    str | Texts | Integers | Annotated[list[Integers], FIRST, few(MAX_ITEMS)],
     said("expected a text or its token ids, or a list of one of these"),
 ]
 
@@ -128,7 +152,7 @@ class Sampling(Wire):
     allowed_token_ids: Tokens | None = None
     regex: str | None = None
     grammar: str | None = None
-    choice: list[str] | None = Field(default=None, max_length=MAX_ITEMS)
+    choice: Texts | None = None
     beams: Integer | None = Field(default=None, ge=1)
     length_penalty: float | None = None
     early_stopping: bool | Literal["never"] | None = None
@@ -191,7 +215,7 @@ class Message(Wire):
         Role, said(f"expected one of {', '.join(get_args(Role))}"), BeforeValidator(_no_tool)
     ]
     content: Annotated[
-        str | Annotated[list[TextPart], Field(max_length=MAX_ITEMS)] | None,
+        str | Annotated[list[TextPart], FIRST, Field(max_length=MAX_ITEMS)] | None,
         said(f"expected a text, or a list of parts of the type text; {_TEXT_ONLY}"),
     ]
     name: Annotated[
@@ -219,6 +243,11 @@ class Message(Wire):
         return "".join(part.text for part in self.content)
 
 
+Messages = Annotated[
+    list[Message], FIRST, Field(min_length=1, max_length=MAX_MESSAGES), few(MAX_MESSAGES)
+]
+
+
 class JsonSchema(Wire):
     """A schema with its name."""
 
@@ -244,7 +273,7 @@ class ResponseFormat(Wire):
 class ChatRequest(Sampling):
     """`POST /v1/chat/completions`."""
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: Messages
     max_completion_tokens: Integer | None = Field(default=None, ge=1)
     logprobs: bool | None = None
     top_logprobs: Integer | None = Field(default=None, ge=0)
@@ -253,7 +282,7 @@ class ChatRequest(Sampling):
     add_generation_prompt: bool | None = None  # what invites the assistant; the opposite of that
 
     # No effect here.
-    metadata: dict[str, str] | None = Field(default=None, max_length=MAX_ITEMS)
+    metadata: Annotated[dict[str, str], Field(max_length=MAX_ITEMS), few(MAX_ITEMS)] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None

@@ -14,7 +14,7 @@ from ramet.runtime.server.context import Server, TheServer, TheTenant
 from ramet.runtime.server.document import told
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.guard import check_text
-from ramet.runtime.server.openai.requests import MAX_ITEMS, Message, Tokens, Wire
+from ramet.runtime.server.openai.requests import Messages, Tokens, Wire
 from ramet.runtime.server.pins import Pin
 from ramet.runtime.server.routes.tokens import check_tokens
 from ramet.runtime.server.shapes import (
@@ -33,7 +33,7 @@ class Prefix(Wire):
     """The beginning of a context: a text, tokens, or messages as a chat writes them."""
 
     prompt: str | Tokens | None = None
-    messages: list[Message] | None = Field(None, min_length=1, max_length=MAX_ITEMS)
+    messages: Messages | None = None
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> Self:

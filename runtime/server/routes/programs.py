@@ -7,7 +7,7 @@ from math import inf
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from starlette.responses import Response
 
 from ramet.runtime.engine import AnyProgram
@@ -17,6 +17,7 @@ from ramet.runtime.server.document import told
 from ramet.runtime.server.errors import Refused, respond
 from ramet.runtime.server.guard import hold, hold_nesting
 from ramet.runtime.server.jobs import Job, Order
+from ramet.runtime.server.openai.requests import FIRST, MAX_ITEMS, Wire, few
 from ramet.runtime.server.shapes import AnyAnswer, Checked, OverAnswer, Planned, RanAnswer
 from ramet.runtime.server.sources import Sent, check, load, lowered, planned
 from ramet.runtime.server.sse import EventStream, while_connected
@@ -29,18 +30,13 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key")]
 SentKey = Annotated[str, Header(alias="Idempotency-Key")]
 LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0)]
 Arguments = dict[str, Any]
+MAX_LIMITS = 16
 
 RUN = told({200: RanAnswer, 202: AnyAnswer}, 409, 422, 429, 503, events=True)
 """What a run is answered with, whichever way its program came."""
 
 
-class Strict(BaseModel):
-    """A request; a field that it does not know is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ProgramBody(Strict):
+class ProgramBody(Wire):
     """A program: text of the DSL, or a request graph."""
 
     source: str | None = Field(None, description="Programs as text.")
@@ -64,15 +60,19 @@ class PlanBody(ProgramBody):
     arguments: Arguments = Field({}, description="By name; any may be left out.")
 
 
-class RunBody(Strict):
+class RunBody(Wire):
     """How to run a program."""
 
     arguments: Arguments | None = Field(None, description="By name.")
-    batch: list[Arguments] | None = Field(None, description="One run for each, sharing.")
+    batch: Annotated[list[Arguments], FIRST, few(MAX_ITEMS)] | None = Field(
+        None, description="One run for each, sharing."
+    )
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
         None, description="From which every draw follows by its place; item i of a batch adds i."
     )
-    limits: dict[str, int | float] = Field({}, description="Lower than those of the server.")
+    limits: Annotated[dict[str, int | float], few(MAX_LIMITS)] = Field(
+        {}, description="Lower than those of the server."
+    )
     stream: bool = Field(False, description="Server-sent events instead of one answer.")
     background: bool = Field(
         False, description="Go on when nobody follows; without stream, answer at once."
@@ -184,7 +184,7 @@ async def run(
     request_key = None
     if key is not None:
         fields = body.model_dump(exclude={"stream", "background", "linger"})
-        said = f"{request.url.path} {json.dumps(fields, sort_keys=True)}"
+        said = f"{request.scope['path']} {json.dumps(fields, sort_keys=True)}"
         request_key = server.idempotency.key(tenant, key, said)
     job = None if request_key is None else server.idempotency.find(request_key)
     if job is None:

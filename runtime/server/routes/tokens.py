@@ -12,7 +12,7 @@ from ramet.runtime.server.context import Server, TheServer
 from ramet.runtime.server.document import told
 from ramet.runtime.server.guard import check_text
 from ramet.runtime.server.openai.prompts import Prompts, aside
-from ramet.runtime.server.openai.requests import MAX_MESSAGES, Integer, Message, Wire
+from ramet.runtime.server.openai.requests import Integers, Messages, Wire
 from ramet.runtime.server.openai.shapes import Detokenized, Tokenized
 from ramet.runtime.server.routes.openai import check_model
 
@@ -24,7 +24,7 @@ class TokenizeRequest(Wire):
 
     model: str | None = Field(default=None, max_length=512)
     prompt: str | None = None
-    messages: list[Message] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
+    messages: Messages | None = None
     add_special_tokens: bool | None = None  # what the tokenizer puts before a text; it does
     parse_special: bool | None = None  # False: control tokens in the prompt are text
     add_generation_prompt: bool | None = None  # what invites the assistant; it does
@@ -41,7 +41,7 @@ class DetokenizeRequest(Wire):
     """Tokens."""
 
     model: str | None = Field(default=None, max_length=512)
-    tokens: Annotated[list[Integer], Field(max_length=1 << 20)]
+    tokens: Annotated[Integers, Field(max_length=1 << 20)]
 
 
 @router.post("/tokenize", responses=told(Tokenized, 404))
