@@ -337,6 +337,7 @@ class AsyncEngine:
             for run in self._engine.round(self._jobs):
                 self._jobs.pop(run).end(run.outcome())
         except Exception as error:
+            self._engine.core.failing += 1
             self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
 
     def _take_calls(self, *, wait: bool) -> None:

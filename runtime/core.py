@@ -92,6 +92,8 @@ class EngineCore:
         self._ids = count()
         self._ended: deque[Task] = deque()
         self._steps = self._failed = self._tokens = self._preemptions = 0
+        self.failing = 0
+        """Steps that failed since one did not."""
 
     # -- sequences
 
@@ -357,6 +359,7 @@ class EngineCore:
             self.scheduler.rollback()
             self._outputs.tell()
             self._failed += 1
+            self.failing += 1
             for entry in batch.entries:
                 if entry.task.done:
                     continue
@@ -366,6 +369,7 @@ class EngineCore:
             return None
         self.scheduler.commit(batch)
         self._steps += 1
+        self.failing = 0
         self._tokens += batch.tokens
         return logits
 

@@ -24,7 +24,7 @@ class Health:
         self._limit = config.step_s
         self._answered = 0.0  # when, by the loop's clock
         self._failed_at: float | None = None  # the last step, if it failed
-        self._steps = self._failed = 0
+        self._known = (0, 0)  # steps, and those that failed since one did not
         self.trouble: str | None = None  # what is wrong, for a client
 
     async def watch(self) -> None:
@@ -33,19 +33,18 @@ class Health:
         self._answered = loop.time()
         asked = False
 
-        def answer(steps: int, failed: int) -> None:
+        def answer(steps: int, failing: int) -> None:
             nonlocal asked
             asked = False
             self._answered = loop.time()
-            if steps > self._steps:
+            if not failing:
                 self._failed_at = None
-            elif failed > self._failed:
+            elif (steps, failing) != self._known:
                 self._failed_at = loop.time()
-            self._steps, self._failed = steps, failed
+            self._known = steps, failing
 
         def ask(core: EngineCore) -> None:
-            stats = core.stats()
-            loop.call_soon_threadsafe(answer, stats.steps, stats.failed_steps)
+            loop.call_soon_threadsafe(answer, core.stats().steps, core.failing)
 
         while True:
             try:
