@@ -176,7 +176,7 @@ SECTIONS = (
         "python bench/server.py --soak 10",
         "Programs of all kinds, batches, stored ones and other dialects on a tiny random model, "
         "with clients that leave and clients that make mistakes. Memory is that of the server's "
-        "process, its growth the slope after the first third of the time.",
+        "process, its growth the slope in the second half of the time.",
         served.soak,
     ),
 )

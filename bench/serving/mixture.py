@@ -115,7 +115,7 @@ def library(draw: random.Random) -> tuple[str, dict[str, Any]]:
 
 
 def batch(draw: random.Random) -> tuple[str, dict[str, Any]]:
-    items = [{"prompt": CONTEXT + words(draw, 4), "most": 8} for _ in range(3)]
+    items = [{"prompt": CONTEXT + words(draw, 4), "most": 8} for _ in range(2)]
     return "/v1/programs", {"source": GEN, "batch": items, "seed": draw.randrange(100)}
 
 

@@ -1,12 +1,12 @@
 """256 clients for minutes, some of whom leave or make mistakes: does the server stay as it was?
 
 A tiny random model, so that there are many requests. Eight tenants; all settings but the keys are
-the server's own. Each client asks again as soon as it is answered, or after a part of the time that
-it is told to wait, half of the time on the connection that it has. One in twenty leaves at a moment
-drawn by chance, before or while it is answered; one in a hundred makes a mistake. The memory of the
-server's process is read every few seconds, and its growth is the line with the least squares
-through what was read after the first third. At the end nothing may be held, and the books are
-audited.
+the server's own. Each client asks again as soon as it is answered, or within a second if it was
+refused, half of the time on the connection that it has. One in twenty leaves at a moment drawn by
+chance, before or while it is answered; one in a hundred makes a mistake. The memory of the server's
+process is read every few seconds, and its growth is the line with the least squares through what
+was read in the second half, when as many results are kept as the server keeps. At the end nothing
+may be held, and the books are audited.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ from serving.mixture import FORK, STORED, Ask, ask_of
 from serving.overload import KEYS, rounded
 
 CLIENTS, LEAVING, MISTAKEN = 256, 0.05, 0.01
-WARM, EVERY = 1 / 3, 5.0  # share of the time that is not regarded; seconds between two readings
+REFUSED = (429, 503)
+WARM, EVERY = 1 / 2, 5.0  # share of the time that is not regarded; seconds between two readings
 TARGETS = {"other_5xx": 0, "mib_per_10000": 1.0}
 
 Tell = Callable[[str], None]
@@ -54,11 +55,11 @@ class Soak:
         connection: Connection | None = None
         while perf_counter() < self._ends:
             each = ask_of(draw, key, MISTAKEN)
-            leaves = draw.random() * 0.5 if draw.random() < LEAVING else None
+            leaves = draw.random() if draw.random() < LEAVING else None
             self.kinds[each.kind] += 1
             try:
                 connection = connection or await Connection.open(self._host.port)
-                keep = await self._ask(connection, each, leaves)
+                keep = await self._ask(connection, each, key, leaves)
             except OSError as error:
                 self.wrong[f"{each.kind}: {type(error).__name__}"] += 1
                 keep = False
@@ -68,7 +69,7 @@ class Soak:
         if connection is not None:
             connection.abort()
 
-    async def _ask(self, connection: Connection, each: Ask, leaves: float | None) -> bool:
+    async def _ask(self, connection: Connection, each: Ask, key: str, leaves: float | None) -> bool:
         """Whether the connection can be used again."""
         started = perf_counter()
         try:
@@ -83,9 +84,24 @@ class Soak:
             self.wrong[f"{each.kind}: {answer.status} {answer.body[:200]!r}"] += 1
         elif each.stream and answer.status == 200 and not ended_well(answer.body):
             self.wrong[f"{each.kind}: the stream ended with {answer.body[-300:]!r}"] += 1
-        if "retry-after" in answer.headers:
-            await asyncio.sleep(random.random() * float(answer.headers["retry-after"]))
+        if answer.status in REFUSED:
+            await asyncio.sleep(random.random())
+            return False
+        if answer.status == 202:
+            await self._follow(connection, answer.json()["id"], key)
         return answer.headers.get("connection", "").lower() != "close"
+
+    async def _follow(self, connection: Connection, id: str, key: str) -> None:
+        """Ask how a program in the background stands until it is over."""
+        status = "running"
+        while status == "running":
+            await asyncio.sleep(0.5)
+            answer = await connection.ask(request("GET", f"/v1/programs/{id}", key=key))
+            self.statuses[str(answer.status)] += 1
+            self.kinds["background, asked for"] += 1
+            status = answer.json().get("status") if answer.status == 200 else None
+        if status != "done":
+            self.wrong[f"background: {answer.status} {answer.body[:200]!r}"] += 1
 
     async def watch(self, tell: Tell) -> None:
         """Read the memory of the server, until all is `over`."""
