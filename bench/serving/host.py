@@ -64,7 +64,7 @@ def save_tiny(folder: str) -> None:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=2048,
+        max_position_embeddings=16_384,
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=0,
