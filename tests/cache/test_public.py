@@ -136,6 +136,15 @@ def test_a_twin_of_another_scope_is_merged(pool: BlockPool) -> None:
     pool.audit(tables)
 
 
+def test_a_public_block_is_preferred_among_equals(pool: BlockPool) -> None:
+    whole, part = grown(pool, SHARED, TWO), grown(pool, [*SHARED[:6], 0], ONE)
+    table = BlockTable(pool, ONE)
+    assert table.adopt([*SHARED[:6], 1, 1]) == 6
+    assert table.blocks == whole.blocks[:2]
+    assert found(pool, [*SHARED[:6], 0, 1], ONE) == 7
+    pool.audit([whole, part, table])
+
+
 def test_forks_leave_a_public_block_by_a_copy(pool: BlockPool) -> None:
     grown(pool, SHARED[:8], ONE).release()
     table = BlockTable(pool, TWO)
@@ -212,6 +221,16 @@ def test_a_public_block_is_awaited_across_scopes_and_a_private_one_is_not(pool: 
     assert third.adopt(prompt) == 8
     assert third.awaits(prompt)
     pool.audit([one, two, third])
+
+
+def test_a_fork_in_the_middle_of_the_prefix_waits_too(pool: BlockPool) -> None:
+    one, two = grown(pool, SHARED[:4], ONE), grown(pool, SHARED[:4], TWO)
+    one.announce(SHARED)
+    child = two.fork()
+    assert child.awaits(SHARED)
+    child.announce(SHARED)
+    assert (one.awaits(SHARED), child.awaits(SHARED)) == (False, True)
+    pool.audit([one, two, child])
 
 
 def test_where_prompts_part_inside_the_prefix_nobody_waits(pool: BlockPool) -> None:
@@ -303,6 +322,12 @@ def test_spans_are_the_own_tree_and_the_public_one(pool: BlockPool) -> None:
     (alone,) = spans(pool, b"nobody").spans
     assert alone.public
     assert spans(pool, TWO, most=1).left_out == 2
+
+
+def test_a_maker_may_be_called_public(pool: BlockPool) -> None:
+    grown(pool, [*SHARED[:8], 5, 5, 5, 5], TWO, "public").release()
+    prefix, behind = spans(pool, TWO).spans
+    assert [(span.blocks, span.public) for span in (prefix, behind)] == [(2, True), (1, False)]
 
 
 def test_explain_goes_through_the_door(pool: BlockPool) -> None:
