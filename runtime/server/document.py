@@ -8,8 +8,10 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 
 from ramet.runtime.server.middleware import OPEN
+from ramet.runtime.server.shapes import Error, Shape
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -45,20 +47,51 @@ _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "password": {"type": "http", "scheme": "basic", "description": "The key as the password."},
 }
-_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+_PLACE = "#/components/schemas/{model}"
+_ERROR = {"application/json": {"schema": {"$ref": _PLACE.format(model="Error")}}}
 _RETRY = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 
 
-def told(shapes: Any, *errors: int, events: bool = False) -> Responses:
-    """What a route answers: shapes by their status, or one for 200; an event stream; these errors.
+def told(
+    shapes: Any, *errors: int, events: type[Shape] | Mapping[str, type[Shape]] | None = None
+) -> Responses:
+    """What a route answers, besides errors that come with a body, with parameters, or with keys.
 
-    Not those that come with a body, with parameters, or with keys: they are the same everywhere.
+    Args:
+        shapes: by status, or the one of 200.
+        errors: statuses.
+        events: of a stream; what each has as data, by its name, or where they have none what all
+            have.
     """
     by_status = shapes if isinstance(shapes, dict) else {200: shapes}
     found: Responses = {status: {"model": shape} for status, shape in by_status.items()}
-    if events:
-        found.setdefault(200, {})["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    if events is not None:
+        content = {"text/event-stream": {"itemSchema": _event(events)}}
+        found.setdefault(200, {})["content"] = content
     return found | {status: {} for status in errors}
+
+
+def _event(events: type[Shape] | Mapping[str, type[Shape]]) -> dict[str, Any]:
+    """The schema of a server-sent event, with those that it refers to."""
+    shapes = [*events.values()] if isinstance(events, Mapping) else [events, Error]
+    places, more = models_json_schema(
+        [(shape, "serialization") for shape in {*shapes}], ref_template=_PLACE
+    )
+
+    def json(shape: type[Shape]) -> dict[str, Any]:
+        schema = places[shape, "serialization"]
+        return {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
+
+    def named(name: str, shape: type[Shape]) -> dict[str, Any]:
+        fields = {"event": {"const": name}, "id": {"type": "string"}, "data": json(shape)}
+        return {"type": "object", "required": ["event", "data"], "properties": fields}
+
+    if isinstance(events, Mapping):
+        found: dict[str, Any] = {"anyOf": [named(*each) for each in events.items()]}
+    else:
+        data = {"anyOf": [*map(json, shapes), {"const": "[DONE]"}]}
+        found = {"type": "object", "required": ["data"], "properties": {"data": data}}
+    return {**found, "$defs": more["$defs"]}
 
 
 class Documented(FastAPI):
@@ -82,6 +115,7 @@ class Documented(FastAPI):
 
 
 def _complete(document: dict[str, Any], keyed: bool) -> None:
+    schemas = document["components"]["schemas"]
     for path, operations in document["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
@@ -89,14 +123,16 @@ def _complete(document: dict[str, Any], keyed: bool) -> None:
                 responses.setdefault(str(status), {})
             for status, response in responses.items():
                 _finish(int(status), response)
+                for content in response.get("content", {}).values():
+                    schemas |= content.get("itemSchema", {}).pop("$defs", {})
             operation["responses"] = dict(sorted(responses.items()))
             if keyed and path not in OPEN:
                 operation["security"] = [{name: []} for name in _KEYS]
-    components = document["components"]
     for unused in ("HTTPValidationError", "ValidationError"):
-        components["schemas"].pop(unused, None)
+        schemas.pop(unused, None)
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
     if keyed:
-        components["securitySchemes"] = _KEYS
+        document["components"]["securitySchemes"] = _KEYS
 
 
 def _common(path: str, operation: dict[str, Any], keyed: bool) -> set[int]:
@@ -119,9 +155,9 @@ def _finish(status: int, response: dict[str, Any]) -> None:
     content = response.get("content", {})
     for media_type, each in [*content.items()]:
         schema = each.get("schema")
-        if not schema:
+        if not schema and "itemSchema" not in each:
             del content[media_type]  # of which FastAPI knew nothing
-        elif "$ref" in schema:
+        elif schema and "$ref" in schema:
             each["schema"] = {"$ref": schema["$ref"]}
     if status in ERRORS:
         response["description"] = ERRORS[status]

@@ -1,7 +1,7 @@
 """What the routes answer, as records: the schemas of /openapi.json, and nothing that runs.
 
-No answer is made from these. The tests hold every answer against the document that they are in. The
-shapes of other dialects are in `openai/shapes.py`.
+No answer is made from these. The tests hold every answer against the document that they are in.
+Programs have theirs in `program_shapes.py`, other dialects in `openai/shapes.py`.
 """
 
 from typing import Any, Literal, TypeAlias
@@ -80,120 +80,7 @@ class Health(Shape):
     status: str
 
 
-# -- programs
-
-
-class RunUsage(Shape):
-    """Tokens that were computed and that were not."""
-
-    prompt_computed: int
-    """Prompt tokens that the model ran, again after a preemption too."""
-    prompt_reused: int
-    """Prompt tokens that were in the cache."""
-    generated: int
-    forced: int
-    """Of those generated, the ones that a grammar left no choice for."""
-    copied_blocks: int
-    """Copies on write."""
-    preemptions: int
-
-
-class GenDetail(Shape):
-    """How a generation came about. `logprobs` where the node asks for them; `texts` and `scores`
-    of the hypotheses or samples, the best first."""
-
-    finish_reason: Literal["eos", "stop", "grammar", "length"]
-    tokens: int
-    logprobs: list[float | None] | Absent = None
-    texts: list[str] | Absent = None
-    scores: list[float | None] | Absent = None
-
-
-class SelectDetail(Shape):
-    """How the options of a select were scored. `entropy` is in nats."""
-
-    probs: dict[str, float | None]
-    scores: dict[str, float | None]
-    entropy: float | None
-
-
-class ScoreDetail(Shape):
-    """How likely a text is, in the mean over its tokens."""
-
-    mean: float | None
-    tokens: int
-
-
-Detail: TypeAlias = GenDetail | list[GenDetail] | SelectDetail | ScoreDetail
-
-
-class BranchResult(Shape):
-    """What a branch came to."""
-
-    path: str
-    text: str
-    variables: dict[str, Any]
-    details: dict[str, Detail]
-    branches: list["BranchResult"]
-    usage: RunUsage
-
-
-class RunResult(Shape):
-    """What a run came to: what the program returns, its text, its variables by name."""
-
-    program: str
-    value: Any
-    text: str
-    variables: dict[str, Any]
-    details: dict[str, Detail]
-    """What is known of each variable besides its value."""
-    branches: list[BranchResult]
-    usage: RunUsage
-
-
-class ProgramAnswer(Shape):
-    id: str
-    object: Literal["program"]
-    program: str
-    """Its name."""
-    created: int
-    """Seconds since the epoch."""
-
-
-class ProgramRunning(ProgramAnswer):
-    """A program on its way."""
-
-    status: Literal["running"]
-
-
-class ProgramDone(ProgramAnswer):
-    """A program that is over."""
-
-    status: Literal["done"]
-    result: RunResult
-
-
-class ProgramFailed(ProgramAnswer):
-    """A program that is over without a result."""
-
-    status: Literal["failed", "cancelled"]
-    error: Problem
-
-
-class ItemDone(Shape):
-    result: RunResult
-
-
-class BatchDone(ProgramAnswer):
-    """A batch that is over, a result or an error for each of its argument sets."""
-
-    status: Literal["done", "cancelled"]
-    results: list[ItemDone | Error]
-
-
-RanAnswer: TypeAlias = ProgramDone | BatchDone
-OverAnswer: TypeAlias = ProgramDone | ProgramFailed | BatchDone
-AnyAnswer: TypeAlias = ProgramRunning | ProgramDone | ProgramFailed | BatchDone
+# -- programs that do not run
 
 
 class Parameter(Shape):

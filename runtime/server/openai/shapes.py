@@ -45,6 +45,24 @@ class Completion(Shape):
     usage: TokenUsage
 
 
+class CompletionPart(Shape):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class CompletionChunk(Shape):
+    """Of a stream. The last one has the usage, if it is asked for, and no choice."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionPart]
+    usage: TokenUsage | None = None
+
+
 class TokenLogprob(Shape):
     token: str
     logprob: float
@@ -80,6 +98,29 @@ class ChatCompletion(Shape):
     model: str
     choices: list[ChatChoice]
     usage: TokenUsage
+
+
+class ChatDelta(Shape):
+    role: Literal["assistant"] | Absent = None
+    content: str | Absent = None
+
+
+class ChatPart(Shape):
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class ChatChunk(Shape):
+    """Of a stream. The last one has the usage, if it is asked for, and no choice."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatPart]
+    usage: TokenUsage | None = None
 
 
 class ModelCard(Shape):
@@ -143,9 +184,13 @@ class SglMeta(Shape):
 
 
 class SglAnswer(Shape):
+    """One of a stream has all the text so far."""
+
     text: str
     output_ids: list[int]
     meta_info: SglMeta
+    index: int | Absent = None
+    """Of its prompt, in a stream of several."""
 
 
 class SglModel(Shape):

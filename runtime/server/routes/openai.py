@@ -15,14 +15,21 @@ from ramet.runtime.server.openai.answers import ChatAnswer, CompletionAnswer
 from ramet.runtime.server.openai.pieces import Pieces
 from ramet.runtime.server.openai.requests import ChatRequest, CompletionRequest
 from ramet.runtime.server.openai.settings import chat_ask, completion_ask
-from ramet.runtime.server.openai.shapes import ChatCompletion, Completion, ModelCard, ModelList
+from ramet.runtime.server.openai.shapes import (
+    ChatChunk,
+    ChatCompletion,
+    Completion,
+    CompletionChunk,
+    ModelCard,
+    ModelList,
+)
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 _BEGUN = int(time.time())
 
 
-@router.post("/completions", responses=told(Completion, 404, 422, 429, 503, events=True))
+@router.post("/completions", responses=told(Completion, 404, 422, 429, 503, events=CompletionChunk))
 async def completions(
     body: CompletionRequest, request: Request, server: TheServer, tenant: TheTenant
 ) -> Response:
@@ -45,7 +52,9 @@ async def completions(
     return await answered(request, server, body, items, pieces, answer, n * len(asks))
 
 
-@router.post("/chat/completions", responses=told(ChatCompletion, 404, 422, 429, 503, events=True))
+@router.post(
+    "/chat/completions", responses=told(ChatCompletion, 404, 422, 429, 503, events=ChatChunk)
+)
 async def chat_completions(
     body: ChatRequest, request: Request, server: TheServer, tenant: TheTenant
 ) -> Response:

@@ -18,7 +18,8 @@ from ramet.runtime.server.errors import Refused, respond
 from ramet.runtime.server.guard import hold, hold_nesting
 from ramet.runtime.server.jobs import Job, Order
 from ramet.runtime.server.openai.requests import FIRST, MAX_ITEMS, Wire, few
-from ramet.runtime.server.shapes import AnyAnswer, Checked, OverAnswer, Planned, RanAnswer
+from ramet.runtime.server.program_shapes import EVENTS, AnyAnswer, OverAnswer, RanAnswer
+from ramet.runtime.server.shapes import Checked, Planned
 from ramet.runtime.server.sources import Sent, check, load, lowered, planned
 from ramet.runtime.server.sse import EventStream, while_connected
 from ramet.runtime.server.wire import Json
@@ -32,7 +33,7 @@ LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0)]
 Arguments = dict[str, Any]
 MAX_LIMITS = 16
 
-RUN = told({200: RanAnswer, 202: AnyAnswer}, 409, 422, 429, 503, events=True)
+RUN = told({200: RanAnswer, 202: AnyAnswer}, 409, 422, 429, 503, events=EVENTS)
 """What a run is answered with, whichever way its program came."""
 
 
@@ -146,7 +147,7 @@ async def delete_program(id: str, server: TheServer, tenant: TheTenant) -> Respo
     return await _delete(server, server.jobs.get(tenant, id))
 
 
-@router.get("/{id}/events", responses=told({}, 410, events=True))
+@router.get("/{id}/events", responses=told({}, 410, events=EVENTS))
 async def program_events(
     id: str, server: TheServer, tenant: TheTenant, last: LastEventId = None
 ) -> Response:

@@ -22,7 +22,9 @@ from ramet.runtime.server.sse import DONE, EventStream, event, first_of, while_c
 router = APIRouter(tags=["sglang"])
 
 
-@router.post("/generate", responses=told(SglAnswer | list[SglAnswer], 422, 429, 503, events=True))
+@router.post(
+    "/generate", responses=told(SglAnswer | list[SglAnswer], 422, 429, 503, events=SglAnswer)
+)
 async def generate(
     body: GenerateRequest, request: Request, server: TheServer, tenant: TheTenant
 ) -> Response:

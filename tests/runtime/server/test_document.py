@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from ramet.runtime.server.document import ERRORS
 from ramet.runtime.server.middleware import OPEN
+from ramet.runtime.server.program_shapes import EVENTS
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.server.serving import Served, serve
 
@@ -31,6 +32,13 @@ program everything(n: int = 2, name: str = "Bo"):
     score likely of " so it is"
     return {"tips": tips.tip, "mood": mood, "likely": likely}
 """
+KEEPS = """\
+program keeps():
+    "x"
+    fork i in range(2) as ways:
+        gen each(max_tokens=2, ignore_eos=true)
+    keep ways[0]
+"""
 SHORT = 'program p(n: int = 3):\n    "x"\n    gen a(max_tokens=n, ignore_eos=true)\n'
 ENDLESS = 'program p():\n    "x"\n    gen a(max_tokens=4000, ignore_eos=true)\n'
 CHAT = [{"role": "user", "content": "Hi"}]
@@ -45,11 +53,27 @@ class Document:
         self.paths: dict[str, dict[str, Any]] = told["paths"]
         self.components = told["components"]
         self.seen: set[tuple[str, str, int, str]] = set()
+        self.events: set[str | None] = set()
 
     def operations(self) -> Iterable[tuple[str, str, dict[str, Any]]]:
         for path, methods in self.paths.items():
             for method, operation in methods.items():
                 yield method.upper(), path, operation
+
+    def validate(self, value: Any, schema: dict[str, Any]) -> None:
+        Draft202012Validator({**schema, "components": self.components}).validate(value)
+
+    def hold_event(self, event: dict[str, str], schema: dict[str, Any]) -> None:
+        """By its name, or the one of those without; the data too, which is JSON."""
+        name = event.get("event")
+        of = schema.get("anyOf", [schema])
+        kinds = [each["properties"] for each in of]
+        [kind] = [each for each in kinds if each.get("event", {}).get("const") == name]
+        data = kind["data"].get("anyOf", [kind["data"]])
+        if {"const": event["data"]} not in data:
+            shapes = [each["contentSchema"] for each in data if "contentSchema" in each]
+            self.validate(json.loads(event["data"]), {"anyOf": shapes})
+        self.events.add(name)
 
     def hold(self, method: str, path: str, answer: httpx2.Response) -> None:
         """Assert that it says so of this answer to a request of that path, a template."""
@@ -60,11 +84,20 @@ class Document:
         content = responses[str(status)].get("content", {})
         assert kind in content or not (kind or content), (method, path, status, kind)
         if kind == "application/json":
-            schema = {**content[kind]["schema"], "components": self.components}
-            Draft202012Validator(schema).validate(answer.json())
+            self.validate(answer.json(), content[kind]["schema"])
+        if kind == "text/event-stream":
+            for event in events_of(answer.text):
+                self.hold_event(event, content[kind]["itemSchema"])
         if status in (429, 503):
             assert int(answer.headers["retry-after"]) >= 1
         self.seen.add((method, path, status, kind))
+
+
+def events_of(text: str) -> Iterable[dict[str, str]]:
+    for block in text.split("\n\n"):
+        lines = [line for line in block.splitlines() if not line.startswith(":")]
+        if lines:
+            yield dict(line.split(": ", 1) for line in lines)
 
 
 @dataclass
@@ -115,6 +148,8 @@ async def ask_for_programs(ask: Asker) -> None:
         {"source": EVERYTHING, "seed": 1},
         {"source": EVERYTHING, "batch": [{}, {"n": 1}, {"n": "two"}]},
         {"source": EVERYTHING, "stream": True},
+        {"source": EVERYTHING, "batch": [{}, {"n": "two"}], "stream": True},
+        {"source": KEEPS, "stream": True},
     ):
         await ask("POST", "/v1/programs", body)
     started = await ask("POST", "/v1/programs", {"source": ENDLESS, "background": True})
@@ -201,6 +236,7 @@ def test_every_answer_that_is_no_error_is_seen_and_as_it_is_told(
             if status.startswith("2")
         }
         assert {each for each in document.seen if each[2] < 300} == told
+        assert document.events == {*EVENTS, None}
 
     serve(byte_tokenizer, body, model="toy", **KEYED)
 
@@ -275,7 +311,7 @@ def test_every_route_is_described_and_every_error_is_one_shape(byte_tokenizer: T
                     schema = response["content"]["application/json"]["schema"]
                     assert schema == {"$ref": "#/components/schemas/Error"}, place
                 for content in response.get("content", {}).values():
-                    assert content["schema"], f"{place}: {status} has no shape"
+                    assert content.get("schema") or content["itemSchema"], f"{place}: {status}"
 
     serve(byte_tokenizer, body, **KEYED)
 
