@@ -3,7 +3,6 @@ ends at once.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -45,8 +44,6 @@ def serve(
         OSError: the address cannot be listened on.
         LibraryError: the folder of the library cannot be used.
     """
-    gc.collect()
-    gc.freeze()  # what there is by now stays: it is not looked through with every large request
     with closing(listen(config)) as listening:
         asyncio.run(_serve(engine, config, listening, on_listen))
 
