@@ -188,6 +188,19 @@ def test_one_that_is_larger_than_its_share_is_not_starved(toy_core: ToyCore) -> 
     end(core, large, *others)
 
 
+def test_nobody_gives_way_to_what_is_larger_than_a_share(toy_core: ToyCore) -> None:
+    """It waits, though another scope is over its own, and is let in when that one is through."""
+    core = toy_core(num_blocks=32, block_size=4, sharing=False)
+    others = [ask(core, A, tokens(seed, 24), 12) for seed in range(3)]
+    core.step()
+    large = ask(core, B, tokens(9, 80), 4)
+    assert blocks(core, A) > 16
+
+    end(core, large, *others)
+
+    assert core.scheduler.yielded == core.stats().preemptions == 0
+
+
 def test_a_later_one_over_its_share_gives_way_to_the_first(toy_core: ToyCore) -> None:
     """By arrival, as ever: the first of all never loses its blocks, and goes on in every step."""
     core = toy_core(num_blocks=32, block_size=4, sharing=False)
@@ -424,3 +437,31 @@ def begun(engine: Engine, asked: list[tuple[bytes, str, int]]) -> dict[Run, tupl
         engine.start(story, {"text": text, "count": count}, scope=scope): (text, count)
         for scope, text, count in asked
     }
+
+
+@ramet.program
+def searched(s: ramet.State, text: str, count: int) -> object:
+    s += text
+    s += ramet.gen("best", max_tokens=count, beams=4)
+    return s["best"]
+
+
+def test_a_search_ends_beside_others_as_it_does_alone(toy_engine: ToyEngine) -> None:
+    """Its beams come and go with every token, and are let in anew each time they lost blocks."""
+    texts = [f"{number} beams look for a text" for number in range(3)]
+    alone = toy_engine(num_blocks=256, block_size=4)
+    found = [alone.run(searched, text=text, count=12).value for text in texts]
+
+    engine = toy_engine(num_blocks=40, block_size=4)
+    runs = begun(engine, [(B, f"{number} of many", 60) for number in range(6)])
+    searches = [
+        engine.start(searched, {"text": text, "count": 12}, scope=scope)
+        for text, scope in zip(texts, (A, A, B), strict=True)
+    ]
+    while not all(run.done for run in (*runs, *searches)):
+        engine.round([*runs, *searches])
+        engine.audit()
+
+    assert [run.result().value for run in searches] == found
+    assert engine.core.scheduler.yielded > 0
+    assert all_back(engine.core)
