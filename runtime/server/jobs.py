@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Literal
 
+from ramet.graph import Graph
 from ramet.limits import Limits
 from ramet.runtime.engine import AnyProgram, bound_arguments
 from ramet.runtime.events import ValueBound
@@ -242,7 +243,7 @@ class Jobs:
                         finished = each
                         break
                     if isinstance(each, ValueBound):  # which may be large
-                        job.log.append(*await asyncio.to_thread(encoded, each, item))
+                        job.log.append(*await asyncio.to_thread(encoded, each, item, beside=True))
                     else:
                         job.log.append(*encoded(each, item))
             assert finished is not None, "a run ends with its result"
@@ -264,7 +265,8 @@ class Jobs:
     def _keep(self, job: Job) -> None:
         """For a while, so that its client can ask; a tenant's newest, within bounds."""
         job.ended = asyncio.get_running_loop().time()
-        job.order = replace(job.order, items=())  # nobody asks for them any more
+        name = Graph(job.order.program.name, ())  # nobody asks for more of it any more
+        job.order = replace(job.order, program=name, items=())
         if job.id not in self._jobs:
             return
         over = self._over.setdefault(job.tenant.name, OrderedDict())

@@ -43,6 +43,14 @@ def dumps(data: Any) -> str:
     return json.dumps(data, allow_nan=False, separators=(",", ":"))
 
 
+def dumps_beside(data: Any) -> str:
+    """As `dumps`, for a thread: others get to run meanwhile, and it takes some times as long."""
+    return "".join(_ENCODER.iterencode(data))
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
 class EventStream(Response):
     """Sends what a generator yields; closes it as soon as the client is gone, or stalls.
 

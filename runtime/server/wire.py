@@ -19,13 +19,17 @@ from ramet.runtime.jsonable import plain
 from ramet.runtime.report_json import detail, report
 from ramet.runtime.result import Finished
 from ramet.runtime.server.guard import hold_size
-from ramet.runtime.server.sse import dumps
+from ramet.runtime.server.sse import dumps, dumps_beside
 
 
-def encoded(event: Event, item: Mapping[str, int]) -> tuple[str, str]:
-    """Its name, and its data as JSON with the item of a batch. Takes time for a large value."""
+def encoded(event: Event, item: Mapping[str, int], *, beside: bool = False) -> tuple[str, str]:
+    """Its name, and its data as JSON with the item of a batch.
+
+    Args:
+        beside: this is a thread, where a large value may take its time.
+    """
     name, data = event_of(event)
-    return name, dumps({**item, **data})
+    return name, (dumps_beside if beside else dumps)({**item, **data})
 
 
 def event_of(event: Event) -> tuple[str, dict[str, Any]]:
@@ -66,7 +70,7 @@ class Result:
         items: what it refers to many times is written as often."""
         hold_size("result", report(finished), most)
         found = result_of(finished)
-        return cls(dumps(found), dumps(found["usage"]))
+        return cls(dumps_beside(found), dumps(found["usage"]))
 
 
 class Json(Response):
