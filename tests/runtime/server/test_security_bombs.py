@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 import ramet
+from ramet.runtime.server.aside import THREADS
 from ramet.runtime.server.config import program_limits
 from ramet.runtime.tokenizer import Piece, Tokenizer
+from ramet.syntax.load import TextProgram
 from tests.runtime.server.serving import Served, serve
 
 JSON = {"Content-Type": "application/json"}
@@ -28,7 +30,7 @@ LAG_S = 1.0
 
 @pytest.fixture(scope="module", autouse=True)
 def as_served() -> Iterator[None]:
-    """As `serve` does before it listens: what is there is not collected again and again."""
+    """As `ramet serve` does before it listens: what is there is not collected again and again."""
     gc.collect()
     gc.freeze()
     yield
@@ -319,6 +321,28 @@ def test_no_source_takes_long_to_read(byte_tokenizer: Tokenizer, name: str) -> N
             answer = await sent(served, path, {"source": source})
             assert answer.status_code in (200, 400), answer.text[:300]
             assert len(answer.content) < 200_000
+
+    serve(byte_tokenizer, body)
+
+
+def test_nothing_of_a_program_is_kept_but_what_it_came_to(byte_tokenizer: Tokenizer) -> None:
+    """Of 64 KiB of text there are several MiB of tree."""
+
+    async def body(served: Served) -> None:
+        ids = []
+        for number in range(6):
+            sending = {"source": GEN.replace('"x"', f'"{number}"'), "background": True}
+            ids.append((await served.client.post("/v1/programs", json=sending)).json()["id"])
+        for id in ids:
+            told = await served.client.get(f"/v1/programs/{id}/events")
+            assert "event: done" in told.text
+            view = (await served.client.get(f"/v1/programs/{id}")).json()
+            assert (view["program"], view["status"]) == ("p", "done")
+        await served.all_back()
+        gc.collect()
+        trees = [each for each in gc.get_objects() if isinstance(each, TextProgram)]
+        kept = [each for each in trees if each.name == "p" and "gen a" in each.source]
+        assert len(kept) <= THREADS, "a thread remembers the last one that it read"
 
     serve(byte_tokenizer, body)
 
