@@ -5,6 +5,7 @@ Nothing here needs Docker or systemd; what can be tried with them is tried where
 
 import asyncio
 import configparser
+import inspect
 import json
 import os
 import re
@@ -79,7 +80,7 @@ def test_every_option_is_one_of_the_server() -> None:
 
 
 def test_every_variable_of_ours_is_read() -> None:
-    sources = "".join(Path(module.__file__).read_text() for module in (engine_config, serving))
+    sources = "".join(map(inspect.getsource, (engine_config, serving)))
     texts = [path.read_text() for path in DEPLOY.rglob("*") if path.is_file()]
     named = {*re.findall(r"\bRAMET_[A-Z]+\b", "".join([*texts, PAGE]))}
     assert {"RAMET_CACHE", "RAMET_KEYS"} <= named
@@ -298,4 +299,4 @@ def test_the_image_builds_and_refuses_to_run_without_keys() -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert "needs a key" in done.stderr
+    assert "key" in done.stderr
