@@ -134,9 +134,9 @@ class Turns:
     ) -> AsyncGenerator[None, None]:
         """Inside, the run may run. Raises `Refused` after waiting for too long, and at once if
         there is no `reservation`, which whoever made it releases, and no room."""
-        own = self.reserve(tenant) if reservation is None else None
+        held = self.reserve(tenant) if reservation is None else reservation
         try:
-            await self._wait(own or reservation)
+            await self._wait(held)
             begun = asyncio.get_running_loop().time()
             try:
                 yield
@@ -145,8 +145,8 @@ class Turns:
                 self._mean += (seconds - self._mean) / _RECENT
                 self._over(tenant.name)
         finally:
-            if own is not None:
-                self.release(own)
+            if reservation is None:
+                self.release(held)
             self._next()
 
     def end_all(self, error: Refused) -> None:
