@@ -20,8 +20,11 @@ random model, to see that it works, and writes nothing.
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from machine import write
 from rich.console import Console
@@ -33,7 +36,7 @@ from serving.timing import timing
 
 Rows = Iterable[dict[str, object]]
 
-SECTIONS: dict[str, Callable[[bool], Awaitable[Rows]]] = {
+SECTIONS: dict[str, Callable[[bool], Coroutine[Any, Any, Rows]]] = {
     "calls": calls,
     "streams": streams,
     "overload": overload,
@@ -41,15 +44,15 @@ SECTIONS: dict[str, Callable[[bool], Awaitable[Rows]]] = {
 }
 
 
-async def measured(name: str, quick: bool) -> Rows:
-    return await SECTIONS[name](quick)
+PACKAGES = ("fastapi", "uvicorn", "h11", "openai", "httpx2")
 
 
-async def soaked(minutes: float, clients: int, console: Console) -> Rows:
-    def tell(line: str) -> None:
-        console.print(line, highlight=False)
+def measured(name: str, quick: bool) -> Rows:
+    return asyncio.run(SECTIONS[name](quick))
 
-    return [await soak(minutes, clients, tell)]
+
+def soaked(minutes: float, clients: int, tell: Callable[[str], None]) -> Rows:
+    return [asyncio.run(soak(minutes, clients, tell))]
 
 
 def main() -> None:
@@ -60,21 +63,24 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--quick", action="store_true", help="a tiny model, no file")
     options = parser.parse_args()
-    names = options.only.split(",") if options.soak is None else ["soak"]
-    if unknown := set(names) - {*SECTIONS, "soak"}:
+    names = options.only.split(",")
+    if unknown := set(names) - set(SECTIONS):
         parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
 
-    console = Console(soft_wrap=True)
-    for name in names:
-        if name == "soak":
-            rows = [*asyncio.run(soaked(options.soak, options.clients, console))]
-        else:
-            rows = [*asyncio.run(measured(name, options.quick))]
+    console = Console(soft_wrap=True, highlight=False)
+    work: dict[str, Callable[[], Rows]]
+    if options.soak is None:
+        work = {name: partial(measured, name, options.quick) for name in names}
+    else:
+        work = {"soak": partial(soaked, options.soak, options.clients, console.print)}
+    for name, run in work.items():
+        rows = [*run()]
         for row in rows:
             shown = {key: value for key, value in row.items() if key not in ("all", "memory")}
-            console.print(f"{name}: {shown}", highlight=False)
+            console.print(f"{name}: {shown}")
         if not options.quick:
-            write(options.json / f"server-{name}.json", f"server-{name}", rows)
+            file = options.json / f"server-{name}.json"
+            write(file, f"server-{name}", rows, versions={each: version(each) for each in PACKAGES})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ class Record:
     def where(self) -> str:
         """The file, the machine, the versions and the commit, in a line."""
         found, versions = self.machine, dict(self.machine.get("versions", {}))
+        versions |= self.more.get("versions", {})
         versions["python"] = found.get("python")
         for name, own in self.more.get("peers", {}).items():
             versions |= {f"{name}: {package}": told for package, told in own.items()}

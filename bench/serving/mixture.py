@@ -73,6 +73,11 @@ class Ask:
     stream: bool
     good: bool = True
 
+    @property
+    def cut(self) -> bool:
+        """Whether the answer may be lost: the server closes with the body unread."""
+        return self.kind == "bad: too large"
+
     def allowed(self, status: int) -> bool:
         """429 and 503 always are: the server says when it has no room."""
         return status in (429, 503) or (status in (200, 202) if self.good else 400 <= status < 500)

@@ -61,7 +61,10 @@ class Soak:
                 connection = connection or await Connection.open(self._host.port)
                 keep = await self._ask(connection, each, key, leaves)
             except OSError as error:
-                self.wrong[f"{each.kind}: {type(error).__name__}"] += 1
+                if each.cut:
+                    self.statuses["cut"] += 1
+                else:
+                    self.wrong[f"{each.kind}: {type(error).__name__}"] += 1
                 keep = False
             if connection is not None and not (keep and draw.random() < 0.5):
                 connection.abort()
@@ -93,15 +96,17 @@ class Soak:
 
     async def _follow(self, connection: Connection, id: str, key: str) -> None:
         """Ask how a program in the background stands until it is over."""
-        status = "running"
-        while status == "running":
+        while True:
             await asyncio.sleep(0.5)
             answer = await connection.ask(request("GET", f"/v1/programs/{id}", key=key))
             self.statuses[str(answer.status)] += 1
             self.kinds["background, asked for"] += 1
-            status = answer.json().get("status") if answer.status == 200 else None
-        if status != "done":
-            self.wrong[f"background: {answer.status} {answer.body[:200]!r}"] += 1
+            status = answer.json()["status"] if answer.status == 200 else None
+            if status == "done":
+                return
+            if status != "running":
+                self.wrong[f"background: {answer.status} {answer.body[:200]!r}"] += 1
+                return
 
     async def watch(self, tell: Tell) -> None:
         """Read the memory of the server, until all is `over`."""
@@ -127,11 +132,10 @@ def ended_well(body: bytes) -> bool:
 async def settled(host: Hosted, baseline: dict[str, Any]) -> dict[str, Any]:
     """How it stands, once nothing is held, or after ten seconds."""
     for _ in range(40):
-        state = await host.look("state")
-        if over(state, baseline) == {}:
+        if not over(await host.look("state"), baseline):
             break
         await asyncio.sleep(0.25)
-    return state
+    return await host.look("state")
 
 
 def over(state: dict[str, Any], baseline: dict[str, Any]) -> dict[str, int]:
