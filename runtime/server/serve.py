@@ -127,6 +127,29 @@ class Connection(H11Protocol):
             self._cut = None
 
 
+class _Taking:
+    """An answer that a client takes, while the server ends."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._cycle = connection.cycle
+        self._unsent = connection.unsent
+        self._since = connection.loop.time()
+
+    def goes_on(self) -> bool:
+        """Whether to wait for it; cuts a client that takes nothing for `CLOSE_S` seconds."""
+        if self.connection.cycle is not self._cycle or not self.connection.busy:
+            return False
+        now = self.connection.loop.time()
+        if self.connection.unsent != self._unsent:
+            self._unsent, self._since = self.connection.unsent, now
+        if now - self._since <= CLOSE_S:
+            return True
+        if self._unsent:
+            self.connection.transport.abort()
+        return False
+
+
 class Listener(uvicorn.Server):
     """The HTTP side of one application."""
 
@@ -182,22 +205,20 @@ class Listener(uvicorn.Server):
         self.should_exit = True
 
     async def _taken(self) -> None:
-        """Until clients have their answers: those who read them, within `stall_s` seconds."""
+        """Until those who read them have the answers that are on their way, `stall_s` seconds at
+        most. What is asked from now on is refused, and not waited for."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._app.config.stall_s
-        seen: dict[Connection, tuple[int, float]] = {}  # what was unsent, and since when
+        waited = [_Taking(each) for each in self._connections() if each.busy]
         while loop.time() < ends:
-            connections = [*self.server_state.connections]
-            busy = [each for each in connections if isinstance(each, Connection) and each.busy]
-            for each in busy:
-                unsent, since = seen.get(each, (-1, 0.0))
-                if unsent != each.unsent:
-                    seen[each] = each.unsent, loop.time()
-                elif unsent and loop.time() - since > CLOSE_S:
-                    each.transport.abort()
-            if all(loop.time() - seen[each][1] > CLOSE_S for each in busy):
+            here = self._connections()
+            waited = [each for each in waited if each.connection in here and each.goes_on()]
+            if not waited:
                 return
             await asyncio.sleep(LOOK_S)
+
+    def _connections(self) -> list[Connection]:
+        return [each for each in self.server_state.connections if isinstance(each, Connection)]
 
     def _end(self) -> None:
         self._app.runs.end_all(

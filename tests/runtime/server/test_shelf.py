@@ -20,10 +20,12 @@ import pytest
 import ramet
 from ramet.limits import Limits
 from ramet.runtime import Engine, EngineConfig
+from ramet.runtime.cli import serving
 from ramet.runtime.server import ServerConfig, shelf as shelf_module
 from ramet.runtime.server.serve import serve as serve_it
 from ramet.runtime.server.shelf import Label, LibraryError, Shelf
 from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.cli import ramet as ramet_command
 from tests.runtime.conftest import ToyModel
 from tests.runtime.server.serving import Served, serve
 
@@ -241,6 +243,21 @@ def test_a_folder_is_one_servers(byte_tokenizer: Tokenizer, tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(LibraryError, match="cannot be used"):
         Shelf(tmp_path / "file")
+
+
+def test_the_command_line_takes_a_folder(
+    byte_tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def engine(*words: Any, **more: Any) -> Engine:
+        return Engine.of(ToyModel(), byte_tokenizer, EngineConfig(num_blocks=16))
+
+    monkeypatch.setattr(serving, "Engine", engine)
+    shelf = Shelf(tmp_path)
+    taken = ramet_command("serve", "--port", "0", "--library", str(tmp_path))
+    shelf.close()
+    assert taken.exit_code == 1
+    said = " ".join(taken.output.split())
+    assert f"{tmp_path} cannot be used: another server has it" in said
 
 
 def test_what_the_disk_does_not_take_is_not_stored(
