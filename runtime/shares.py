@@ -27,12 +27,16 @@ class Shares:
         self._blocks = blocks
         self._places = places
         self._tasks: dict[bytes, list[Task]] = defaultdict(list)
+        self._held: dict[bytes, set[int]] = {}  # of scopes that somebody asked about
         for task in running:
             self.add(task)
 
     def add(self, task: Task) -> None:
         """It runs, too."""
-        self._tasks[task.sequence.table.scope].append(task)
+        table = task.sequence.table
+        self._tasks[table.scope].append(task)
+        if (held := self._held.get(table.scope)) is not None:
+            held.update(table.blocks)
 
     def holds(self, task: Task, needed: int) -> bool:
         """Whether the scope keeps to its share with one task more, that needs so many blocks
@@ -43,7 +47,8 @@ class Shares:
         held = self._pool.num_blocks - self._pool.available  # by everybody: at least as many
         if held + needed <= self._blocks:
             return True
-        return len(self._held(table.scope).union(table.blocks)) + needed <= self._blocks
+        mine = self._held_by(table.scope)
+        return len(mine) + sum(id not in mine for id in table.blocks) + needed <= self._blocks
 
     def begins(self, task: Task) -> bool:
         """Whether nothing of its scope runs."""
@@ -56,9 +61,12 @@ class Shares:
         if self._pool.num_blocks - self._pool.available <= most:
             return None
         for scope, tasks in self._tasks.items():
-            if len(tasks) > 1 and (held := len(self._held(scope))) > most:
+            if len(tasks) > 1 and (held := len(self._held_by(scope))) > most:
                 most, found = held, tasks[-1]
         return found
 
-    def _held(self, scope: bytes) -> set[int]:
-        return {block for task in self._tasks[scope] for block in task.sequence.table.blocks}
+    def _held_by(self, scope: bytes) -> set[int]:
+        if scope not in self._held:
+            tables = (task.sequence.table for task in self._tasks[scope])
+            self._held[scope] = {id for table in tables for id in table.blocks}
+        return self._held[scope]
