@@ -48,7 +48,7 @@ def engine_of(model: str, dtype: str | None) -> Engine:
         save_tiny(folder)
         config = EngineConfig(num_blocks=4096)
         found, _ = load_model(folder, dtype="float32", cache=config.models)
-        return Engine.of(found, byte_tokenizer(), config)
+        return Engine.of(found, byte_tokenizer(words=True), config)
 
 
 def save_tiny(folder: str) -> None:
