@@ -143,17 +143,3 @@ def test_who_reads_for_ever_is_cut_in_the_end(byte_tokenizer: Tokenizer) -> None
         sock.close()
 
     drained(byte_tokenizer, body, stall_s=1.0)
-
-
-def test_a_stream_is_sent_in_slices_that_each_may_take_their_time(
-    byte_tokenizer: Tokenizer,
-) -> None:
-    async def body(served: Served, listener: Listener) -> None:
-        sock = await ask(served, LARGE, big="b" * (SIZE // 2))
-        began = time.monotonic()
-        found = await read(sock, 0.03)  # slower than one `stall_s` for all of it
-        assert time.monotonic() - began > 0.6
-        assert b'"status":"done"' in found
-        sock.close()
-
-    drained(byte_tokenizer, body, stall_s=0.6)

@@ -64,3 +64,26 @@ def test_silence_has_beats_between_its_head_and_its_end(monkeypatch: pytest.Monk
     assert sent[:2] == [None, b": waiting\n\n"]
     assert b"data: x\n\n" in sent
     assert sent[-1] == b""
+
+
+def test_who_is_slow_but_reads_gets_all_and_no_beat_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sse, "BEAT_S", 0.01)
+    large = b"data: " + b"x" * (5 * sse.SLICE) + b"\n\n"
+    sent: list[bytes] = []
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        yield large
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0.05)
+        sent.append(message.get("body", b""))
+
+    async def main() -> None:
+        await EventStream(events(), stall_s=0.2)({}, nothing, send)
+
+    asyncio.run(main())
+    assert b"".join(sent).replace(b": waiting\n\n", b"") == large
+    assert large in b"".join(sent)
+    assert max(map(len, sent)) == sse.SLICE
