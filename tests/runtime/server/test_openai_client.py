@@ -103,8 +103,9 @@ def test_usage_is_the_sum_over_prompts_and_choices(served: Live, stream: bool) -
         "model": "toy", "prompt": ["one", "three"], "n": 2, "max_tokens": 9, "logprobs": 0,
         "temperature": 1.3, "seed": 8, "stream": stream,
     }  # fmt: skip
-    more = {"stream_options": {"include_usage": True}} if stream else {}
-    answer = served.openai.completions.create(**request, **more)
+    if stream:
+        request["stream_options"] = {"include_usage": True}
+    answer: Any = served.openai.completions.create(**request)
     chunks = [*answer] if stream else [answer]
     drawn = sum(len(c.logprobs.tokens) for chunk in chunks for c in chunk.choices if c.logprobs)
     [usage] = [spent(chunk.usage) for chunk in chunks if chunk.usage is not None]
