@@ -291,7 +291,10 @@ def test_checking_has_its_own_threads_and_so_much_room(
             return served.client.post("/v1/programs/check", json={"source": TIPS})
 
         waiting = [asyncio.create_task(check()) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        for _ in range(500):
+            if served.app.state.server.checks._of.total() == 3:
+                break
+            await asyncio.sleep(0.01)
         for path in ("/v1/programs/plan", "/v1/programs/check"):
             full = await served.client.post(path, json={"source": TIPS})
             assert (full.status_code, full.json()["error"]["code"]) == (503, "too_much_to_read")
