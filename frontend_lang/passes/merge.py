@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 from ramet.graph import Graph
-from ramet.nodes import Keep, Node, Step, Text
+from ramet.nodes import Keep, Node, Part, Step, Text
 from ramet.passes.rewrite import joined, rewrite
 
 
@@ -17,12 +17,19 @@ def merge(graph: Graph) -> Graph:
     followers = Counter(node.state for node in graph.nodes if isinstance(node, Step))
     followers.update(node.branch for node in graph.nodes if isinstance(node, Keep))
     rows: dict[int, Node] = {}
+    parts: dict[int, list[Part]] = {}  # of each text, as long as others come behind it
     for id, node in enumerate(graph.nodes):
         if isinstance(node, Text):
-            first = rows.get(node.state)
-            if isinstance(first, Text) and followers[node.state] == 1:
-                del rows[node.state]
-                node = replace(first, parts=(*first.parts, *node.parts))
-            node = replace(node, parts=joined(node.parts))
+            before, own = node.state, list(node.parts)
+            first = rows.get(before)
+            if isinstance(first, Text) and followers[before] == 1:
+                del rows[before]
+                parts[before] += own
+                node, own = first, parts.pop(before)
+            parts[id] = own
         rows[id] = node
-    return rewrite(graph, rows.items())
+    whole = (
+        (id, replace(node, parts=joined(parts[id])) if isinstance(node, Text) else node)
+        for id, node in rows.items()
+    )
+    return rewrite(graph, whole)

@@ -24,6 +24,9 @@ from ramet.syntax.source import MAX_DIAGNOSTICS
 FILE = "program"
 """What places in a program that was sent are called."""
 
+PLANNING_S = 5.0
+"""Seconds that a body may compute where nothing is run."""
+
 NAME = 100
 """Characters of a name in a graph; text takes no longer ones."""
 
@@ -102,11 +105,13 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def planned(
     program: AnyProgram, arguments: Mapping[str, Any], limits: Limits, count: Callable[[str], int]
 ) -> dict[str, Any]:
-    """What a run can take, and what is known of it ahead; arguments may be left out.
+    """What a run can take, and what is known of it ahead; arguments may be left out. Raises
+    `LimitError` if its body computes for longer than `PLANNING_S`.
 
     Args:
         count: the tokens of a text.
     """
+    limits = replace(limits, seconds=min(limits.seconds, PLANNING_S))
     found = _compiled(program, arguments, limits)
     made = plan(found.graph, count)
     prefix = common_prefix([found.graph])
