@@ -24,15 +24,17 @@ WORDS, WARM = 200, 4  # in a prompt; trials that do not count
 TARGETS = {"across": 0.55, "within": 0.95}
 
 
-async def first_token(connection: Connection, model: str, prompt: str, key: str) -> float:
-    """Seconds until the first text of a stream of one token is there; reads it to its end."""
-    body = {"model": model, "prompt": prompt, "max_tokens": 1, "stream": True}
+async def first_token(host: Hosted, prompt: str, key: str) -> float:
+    """Seconds until the first text of a stream of one token is there, on a connection that is
+    new, but there already; reads it to its end."""
+    body = {"model": host.model, "prompt": prompt, "max_tokens": 1, "stream": True}
     request = post("/v1/completions", body | {"temperature": 0, "ignore_eos": True}, key)
-    started, first = perf_counter(), 0.0
-    async for part in connection.parts(request):
-        if not first and b'"text"' in part:
-            first = perf_counter() - started
-    assert connection.status == 200
+    async with await Connection.open(host.port) as connection:
+        started, first = perf_counter(), 0.0
+        async for part in connection.parts(request):
+            if not first and b'"text"' in part:
+                first = perf_counter() - started
+        assert connection.status == 200
     assert first, "no text came"
     return first
 
@@ -48,18 +50,12 @@ async def measure(host: Hosted, trials: dict[str, int], size: int) -> list[dict[
     ]
     draw.shuffle(plan)
     times: dict[tuple[str, bool], list[float]] = {}
-    async with (
-        await Connection.open(host.port) as attacker,
-        await Connection.open(host.port) as other,
-    ):
-        for at, (kind, sent) in enumerate([*plan[:WARM], *plan]):
-            prompt = words(draw, size)
-            first = ATTACKER if kind == "within" else VICTIM
-            await first_token(other, host.model, prompt, first)
-            asked = prompt if sent else words(draw, size)
-            spent = await first_token(attacker, host.model, asked, ATTACKER)
-            if at >= WARM:
-                times.setdefault((kind, sent), []).append(spent)
+    for at, (kind, sent) in enumerate([*plan[:WARM], *plan]):
+        prompt = words(draw, size)
+        await first_token(host, prompt, ATTACKER if kind == "within" else VICTIM)
+        spent = await first_token(host, prompt if sent else words(draw, size), ATTACKER)
+        if at >= WARM:
+            times.setdefault((kind, sent), []).append(spent)
     return [row(kind, times[kind, True], times[kind, False]) for kind in trials]
 
 
