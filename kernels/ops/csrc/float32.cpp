@@ -10,16 +10,22 @@ namespace {
 struct Float32 {
   using Weight = float;
   using Input = float;
-  using Weights = Floats;
+  using Weights = Register;
   static constexpr at::ScalarType kWeight = at::kFloat, kInput = at::kFloat;
   static constexpr bool kExact = true;
   static constexpr int kStep = 1;
 
   static void take(const float*, int64_t, float*) {}
 
-  static Weights load(const float* from) { return ramet::load(from); }
+  static Weights load(const float* from) {
+    Weights weights;
+    std::memcpy(&weights, from, sizeof weights);
+    return weights;
+  }
 
-  static Floats add(Floats sums, Weights weights, const float* x) { return sums + *x * weights; }
+  static Register add(Register sums, Weights weights, const float* x) {
+    return sums + *x * weights;
+  }
 };
 
 }  // namespace

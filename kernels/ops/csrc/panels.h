@@ -1,16 +1,16 @@
 // Linear layers whose weights are multiplied as they are kept, in panels of 32 outputs.
 //
 // A panel lies step by step of the inputs, so a product reads it from one end to the other, once for
-// up to 12 rows, whose sums stay in registers. Each sum is taken in the order of the inputs, however
+// some rows, whose sums stay in registers. Each sum is taken in the order of the inputs, however
 // many rows there are: a row's result depends on no other row.
 //
 // A Kind says which numbers those are:
 //   kWeight, Weight  of a weight [panels, steps, 32, kStep]
 //   kInput, Input    of an input, and whether it is taken as it comes: kExact
 //   kStep            inputs of a step
-//   Weights          of a step and 16 outputs, as registers hold them: load(from)
+//   Weights          of a step and a register's outputs: load(from)
 //   take(x, n, to)   makes n inputs of a row's float32 numbers, which may lie in the same place
-//   add(sums, w, x)  the products of a step, added to 16 sums
+//   add(sums, w, x)  the products of a step, added to a register's sums
 #pragma once
 
 #include <ATen/ops/empty.h>
@@ -23,28 +23,47 @@
 
 namespace ramet {
 
-constexpr int kRowsOfPanel = 12;      // rows that share a load of weights: 24 registers of sums
+// Floats of a register, and rows that share a load of weights: three quarters of the registers hold
+// sums. GCC keeps vectors that are wider than a register in memory, which takes many times as long.
+#if defined __AVX512F__
+constexpr int kWidth = 16, kRowsOfPanel = 12;
+#elif defined __AVX__
+constexpr int kWidth = 8, kRowsOfPanel = 3;
+#elif defined __aarch64__
+constexpr int kWidth = 4, kRowsOfPanel = 3;
+#else
+constexpr int kWidth = 4, kRowsOfPanel = 1;
+#endif
+constexpr int kVectors = kOutputs / kWidth;
+typedef float Register __attribute__((vector_size(4 * kWidth)));
+typedef uint32_t Bits __attribute__((vector_size(4 * kWidth)));
+
 constexpr int64_t kBytes = 1 << 20;   // at most, of inputs that stay in the cache
 constexpr int kAhead = 16;            // steps whose weights are asked for before they are used
 
 template <typename Kind, int Rows>
 void tile(const typename Kind::Input* x, int64_t inputs, const typename Kind::Weight* weights,
           int64_t block, int64_t row, const Output& output) {
-  constexpr int kHalf = kLanes * Kind::kStep, kWhole = kOutputs * Kind::kStep;
-  Floats sums[Rows][2] = {};
+  constexpr int kPart = kWidth * Kind::kStep, kWhole = kOutputs * Kind::kStep;
+  constexpr int kLine = 64 / sizeof *weights;
+  Register sums[Rows][kVectors];
+  for (auto& line : sums)
+    for (Register& each : line) each = Register{};
   x += row * inputs;
   for (int64_t i = 0; i < inputs; i += Kind::kStep, weights += kWhole) {
-    __builtin_prefetch(weights + kAhead * kWhole);
-    __builtin_prefetch(weights + kAhead * kWhole + kHalf);
-    const auto left = Kind::load(weights), right = Kind::load(weights + kHalf);
-    for (int r = 0; r < Rows; ++r) {
-      sums[r][0] = Kind::add(sums[r][0], left, x + r * inputs + i);
-      sums[r][1] = Kind::add(sums[r][1], right, x + r * inputs + i);
-    }
+    for (int at = 0; at < kWhole; at += kLine) __builtin_prefetch(weights + kAhead * kWhole + at);
+    typename Kind::Weights some[kVectors];
+    for (int v = 0; v < kVectors; ++v) some[v] = Kind::load(weights + v * kPart);
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < kVectors; ++v)
+        sums[r][v] = Kind::add(sums[r][v], some[v], x + r * inputs + i);
   }
   for (int r = 0; r < Rows; ++r)
-    for (int half = 0; half < 2; ++half)
-      put(output, row + r, block * kOutputs + half * kLanes, sums[r][half]);
+    for (int at = 0; at < kOutputs; at += kLanes) {
+      Floats results;
+      std::memcpy(&results, &sums[r][at / kWidth], sizeof results);
+      put(output, row + r, block * kOutputs + at, results);
+    }
 }
 
 // The inputs of the products [n, padded], of an input with all that comes before.
