@@ -43,7 +43,8 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
     """
     public = public_tokens(engine.engine.core, config.public)
     runs = Runs(engine, config)
-    jobs = Jobs(runs, config)
+    metrics = Metrics(runs.turns)
+    jobs = Jobs(runs, metrics, config)
     server = Server(
         engine,
         config,
@@ -52,7 +53,7 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
         jobs,
         Idempotency(jobs),
         Library(config),
-        Metrics(runs.turns),
+        metrics,
         Prompts(engine.engine.tokenizer),
         Pins(engine, config),
         Aside(config.checking, shared=config.several_tenants),
@@ -89,7 +90,7 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, most=config.body_bytes, stall_s=config.stall_s)
     app.add_middleware(KeyCheck, keys=Keys(config.keys))
-    app.add_middleware(Boundary)
+    app.add_middleware(Boundary, answered=metrics.answered)
     app.add_exception_handler(RametError, errors.on_ramet_error)
     app.add_exception_handler(RequestValidationError, errors.on_validation)
     app.add_exception_handler(HTTPException, errors.on_http_error)

@@ -23,6 +23,7 @@ from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.errors import Refused, refused
 from ramet.runtime.server.event_log import EventLog
+from ramet.runtime.server.metrics import Metrics
 from ramet.runtime.server.runs import Runs
 from ramet.runtime.server.sse import dumps, event
 from ramet.runtime.server.turns import Reservation
@@ -148,8 +149,9 @@ _CANCELLED = Refused(409, "it was cancelled", code="cancelled")
 class Jobs:
     """The jobs of one server."""
 
-    def __init__(self, runs: Runs, config: ServerConfig) -> None:
+    def __init__(self, runs: Runs, metrics: Metrics, config: ServerConfig) -> None:
         self._runs = runs
+        self._metrics = metrics
         self._config = config
         self._jobs: dict[str, Job] = {}
         self._over: dict[str, OrderedDict[str, Job]] = {}  # by tenant, the oldest first
@@ -237,8 +239,8 @@ class Jobs:
                 reservation=job.reservation,
             )
             finished: Finished | None = None
-            async with aclosing(items):
-                async for each in items:
+            async with aclosing(self._metrics.watched_run(items)) as watched:
+                async for each in watched:
                     if isinstance(each, Finished):
                         finished = each
                         break

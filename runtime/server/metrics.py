@@ -14,6 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ramet.runtime.core import EngineStats
+from ramet.runtime.events import Event, TextDelta
+from ramet.runtime.result import Finished
 from ramet.runtime.server.asks import Delta, Ended, Item, Spent
 from ramet.runtime.server.turns import Turns
 
@@ -48,6 +50,13 @@ class Metrics:
         )
         self._generated = self._histogram(
             "request_generation_tokens", "Tokens that a request drew.", _TOKENS
+        )
+        self._runs = self._counter("program_runs", "Runs of programs that are over.", "status")
+        self._run = self._histogram(
+            "program_run_seconds", "From a program's arrival to the end of a run of it.", _SECONDS
+        )
+        self._answers = self._counter(
+            "http_requests", "Requests, by the route that answered and how.", "route", "status"
         )
         self._ended = self._counter("request_success", "Texts that ended.", "finished_reason")
         self._failed = self._counter("request_failure", "Requests that did not end.", "error")
@@ -85,6 +94,39 @@ class Metrics:
         finally:
             await items.aclose()
 
+    async def watched_run(
+        self, items: AsyncGenerator[Event | Finished, None]
+    ) -> AsyncGenerator[Event | Finished, None]:
+        """The same for a run of a program, which came now. Its latencies are those of its texts."""
+        begun = time.perf_counter()
+        last: dict[tuple[str, int, int], float] = {}
+        status = "cancelled"
+        try:
+            async for item in items:
+                if isinstance(item, TextDelta):
+                    now, text = time.perf_counter(), (item.path, item.node, item.sample)
+                    if text in last:
+                        self._between.observe(now - last[text])
+                    elif not last:
+                        self._first.observe(now - begun)
+                    last[text] = now
+                elif isinstance(item, Finished):
+                    status = "done"
+                    self._note_run(item)
+                yield item
+        except Exception as error:
+            status = "failed"
+            self._failed.labels(type(error).__name__).inc()
+            raise
+        finally:
+            self._runs.labels(status).inc()
+            self._run.observe(time.perf_counter() - begun)
+            await items.aclose()
+
+    def answered(self, route: str, status: int) -> None:
+        """A request got its answer; `route` is the server's own name for it, "" for none."""
+        self._answers.labels(route, status).inc()
+
     def text(self, stats: EngineStats) -> bytes:
         """All of it, as Prometheus reads it."""
         self._engine.stats = stats
@@ -99,6 +141,12 @@ class Metrics:
         self._prompts.inc(spent.prompt)
         self._cached.inc(spent.reused)
         self._tokens.inc(spent.generated)
+
+    def _note_run(self, finished: Finished) -> None:
+        for state in finished.root.walk():
+            self._prompts.inc(state.usage.prompt_computed + state.usage.prompt_reused)
+            self._cached.inc(state.usage.prompt_reused)
+            self._tokens.inc(state.usage.generated)
 
     def _histogram(self, name: str, says: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"ramet_{name}", says, buckets=buckets, registry=self._registry)

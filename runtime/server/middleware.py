@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -36,6 +37,7 @@ class Boundary:
     insides, and logged by its type and place."""
 
     app: ASGIApp
+    answered: Callable[[str, int], None]  # told of each answer's route and status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,6 +50,7 @@ class Boundary:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
+                self.answered(getattr(scope.get("route"), "path", ""), message["status"])
                 theirs = [*message.get("headers", ())]
                 named = {name.lower() for name, _ in theirs}
                 ours = [each for each in _ALWAYS if each[0] not in named]

@@ -68,6 +68,36 @@ def test_what_failed_is_counted(fresh: Live) -> None:
     assert told["ramet_engine_failed_steps_total"] == 1
 
 
+PROGRAM = (
+    'program p(n: int):\n    "sixteen letters and more"\n    gen a(max_tokens=n, ignore_eos=true)\n'
+)
+
+
+def test_runs_of_programs_are_counted(fresh: Live) -> None:
+    batch = {"source": PROGRAM, "batch": [{"n": 6}, {"n": 5}, {}], "stream": True}
+    assert fresh.http.post("/v1/programs", json=batch).status_code == 200
+    told = scraped(fresh)
+    assert told["ramet_program_runs_total[done]"] == 2
+    assert told["ramet_program_run_seconds_count"] == 2
+    assert told["ramet_generation_tokens_total"] == 11
+    assert told["ramet_prompt_tokens_total"] >= 48
+    assert told["ramet_prompt_tokens_cached_total"] > 0
+    assert told["ramet_time_to_first_token_seconds_count"] == 2
+    assert 0 < told["ramet_inter_token_latency_seconds_count"] <= 9
+
+
+def test_every_answer_is_counted_by_its_route(fresh: Live) -> None:
+    """By the server's own name for it: a client names nothing."""
+    fresh.http.get("/v1/programs/prog_1")
+    fresh.http.get("/v1/programs/prog_2")
+    fresh.http.get("/nowhere/of/mine")
+    fresh.http.post("/v1/programs/check", json={"source": PROGRAM})
+    told = scraped(fresh)
+    assert told["ramet_http_requests_total[/v1/programs/{id}][404]"] == 2
+    assert told["ramet_http_requests_total[][404]"] == 1
+    assert told["ramet_http_requests_total[/v1/programs/check][200]"] == 1
+
+
 def test_who_gave_way_for_others_is_counted(byte_tokenizer: Tokenizer) -> None:
     """One tenant has more than half of 24 blocks, and another comes."""
     config = EngineConfig(num_blocks=24, block_size=4, sharing=False)
