@@ -23,10 +23,12 @@ CLIENTS = 16
 GRACE_S = 5.0  # that a process gets to end, besides its drain
 ROOT = Path(__file__).parents[3]
 
-# Importing takes seconds: it is done once, and each server is a fork of that.
+# Importing takes seconds: it is done once, and each server is a fork of that. What is imported is
+# frozen, as `ramet serve` does it: a fork that ends would copy all of it to look for garbage.
 FORKS = """
-import json, os, sys
+import gc, json, os, sys
 from tests.runtime.server.serving import toy_server
+gc.freeze()
 for line in sys.stdin:
     child = os.fork()
     if not child:
