@@ -43,8 +43,9 @@ from tests.pages import blocks_of
 from tests.runtime.conftest import byte_tokenizer as byte_tokenizer
 from tests.runtime.server.serving import listening
 
-LEAST_STOP_S = ServerConfig().drain_s + 2 * CLOSE_S
-"""Seconds after SIGTERM in which the server has ended: runs, then answers, then the engine."""
+LEAST_STOP_S = ServerConfig().drain_s + ServerConfig().stall_s + 2 * CLOSE_S
+"""Seconds after SIGTERM in which the server has ended: runs, then answers that are read slowly, then
+the engine."""
 
 
 def seconds(text: str) -> float:
