@@ -50,11 +50,14 @@ class Server:
         return min(core.context, (core.pool.num_blocks - 1) * core.pool.block_size) - tokens
 
 
-def server(request: Request) -> Server:
+# Coroutines: FastAPI would take each other function to a thread, twice for every request.
+
+
+async def server(request: Request) -> Server:
     return request.app.state.server
 
 
-def tenant(request: Request) -> Tenant:
+async def tenant(request: Request) -> Tenant:
     """Put there by the middleware that checks keys, which lets nobody else through."""
     return request.state.tenant
 
