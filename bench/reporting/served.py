@@ -190,7 +190,7 @@ def soak(record: Record, body: Body) -> None:
                         _most(row["mib_per_10000"], targets["mib_per_10000"]),
                     ],
                     [
-                        "held at the end beyond the start",
+                        "held more than at the start",
                         held or "nothing",
                         "nothing",
                         _yes(not held),

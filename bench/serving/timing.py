@@ -78,4 +78,4 @@ async def timing(quick: bool) -> list[dict[str, object]]:
         async with hosted("tiny", keys=KEYS) as host:
             return await measure(host, {"across": 10, "within": 10}, 40)
     async with hosted("smollm2-135m", keys=KEYS) as host:
-        return await measure(host, {"across": 400, "within": 60}, WORDS)
+        return await measure(host, {"across": 300, "within": 40}, WORDS)
