@@ -59,20 +59,20 @@ SECTIONS = (
         outside.sharing,
     ),
     Section(
-        "int8: speed",
+        "Linear layers",
         "linear",
         "python bench/linear.py",
         "Billions of multiplications and additions a second in the linear layers of SmolLM2-135M, "
-        "all 30 layers with weights of their own. Ours takes a scale for every 64 inputs of a row, "
-        "rotates them, and gives a row the same bits in any batch; FBGEMM takes one scale for the "
-        "whole batch.",
+        "all 30 layers with weights of their own. Ours give a row the same bits in any batch; in "
+        "int8 they take a scale for every 64 inputs of it, and rotate them. FBGEMM takes one scale "
+        "for the whole batch.",
         inside.linear,
     ),
     Section(
-        "int8: quality",
+        "Quality of what is rounded",
         "quality",
         "python bench/quality.py",
-        "SmolLM2-135M against itself in float32, on the manual of Python.",
+        "SmolLM2-135M in int8 and bfloat16 against itself in float32, on the manual of Python.",
         inside.quality,
     ),
     Section(

@@ -1,7 +1,7 @@
 """SmolLM2's greedy text in bfloat16 and int8: the same alone, in company, in chunks, and shared.
 
 A layer's row has the same bits in any batch. What attention adds in another order may move an input
-over the edge between two numbers, so the prompts are some whose two best logits are never close.
+over the edge between two numbers: no text is promised, and the prompts are far from that.
 """
 
 from functools import cache
@@ -27,13 +27,13 @@ PROMPTS = [
     BEGINNING + "The capital of Italy is the city of",
     BEGINNING + "Water is made of hydrogen and",
     "One, two, three, four,",
-    "Monday, Tuesday,",
+    "A, B, C, D, E, F,",
 ]
 SETTINGS = {
     "in company": {"sharing": False},
     "shared": {"sharing": True},
     "in chunks": {"sharing": True, "prefill_chunk": 5, "block_size": 8},
-    "preempted": {"sharing": True, "num_blocks": 12},
+    "preempted": {"sharing": False, "num_blocks": 8},
 }
 
 
@@ -43,20 +43,25 @@ def model_of(dtype: str) -> tuple[Model, Tokenizer]:
     return model, Tokenizer.load(directory)
 
 
-def texts(dtype: str, prompts: list[str], **settings: object) -> list[Tokens]:
+def core_of(dtype: str, **settings: object) -> EngineCore:
     model, tokenizer = model_of(dtype)
     config = EngineConfig(**{"num_blocks": 64, **settings})  # type: ignore[arg-type]
-    core = EngineCore(model, tokenizer, config)
-    written = [tokenizer.encode([Piece(prompt)], start=True) for prompt in prompts]
+    return EngineCore(model, tokenizer, config)
+
+
+def texts(core: EngineCore, prompts: list[str]) -> list[Tokens]:
+    written = [core.tokenizer.encode([Piece(prompt)], start=True) for prompt in prompts]
     return drain(core, [submit(core, core.open(prompt), COUNT) for prompt in written], audit=True)
 
 
 @cache
 def alone(dtype: str) -> list[Tokens]:
-    return [texts(dtype, [prompt], sharing=False)[0] for prompt in PROMPTS]
+    return [texts(core_of(dtype, sharing=False), [prompt])[0] for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_text_is_that_of_the_prompt_alone(dtype: str, setting: str) -> None:
-    assert texts(dtype, PROMPTS, **SETTINGS[setting]) == alone(dtype)
+    core = core_of(dtype, **SETTINGS[setting])
+    assert texts(core, PROMPTS) == alone(dtype)
+    assert (core.stats().preemptions > 0) == (setting == "preempted")
