@@ -44,8 +44,7 @@ from tests.runtime.conftest import byte_tokenizer as byte_tokenizer
 from tests.runtime.server.serving import listening
 
 LEAST_STOP_S = ServerConfig().drain_s + ServerConfig().stall_s + 2 * CLOSE_S
-"""Seconds after SIGTERM in which the server has ended: runs, then answers that are read slowly, then
-the engine."""
+"""Seconds after SIGTERM until the server has ended: runs, answers read slowly, the engine."""
 
 
 def seconds(text: str) -> float:
