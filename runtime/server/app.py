@@ -17,6 +17,7 @@ from ramet.runtime.server.auth import Keys
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.context import Server
 from ramet.runtime.server.document import Documented
+from ramet.runtime.server.gate import Gate
 from ramet.runtime.server.health import Health
 from ramet.runtime.server.idempotency import Idempotency
 from ramet.runtime.server.jobs import Jobs
@@ -89,6 +90,7 @@ def create_app(engine: AsyncEngine, config: ServerConfig) -> FastAPI:
     app.state.server = server
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, most=config.body_bytes, stall_s=config.stall_s)
+    app.add_middleware(Gate, turns=runs.turns)
     app.add_middleware(KeyCheck, keys=Keys(config.keys))
     app.add_middleware(Boundary, answered=metrics.answered)
     app.add_exception_handler(RametError, errors.on_ramet_error)
