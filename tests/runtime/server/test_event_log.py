@@ -128,9 +128,11 @@ def test_results_that_dropped_out_of_the_log_are_in_the_answer(byte_tokenizer: T
             "/v1/programs", json={"source": LARGE, "batch": batch, "background": True}
         )
         id = sent.json()["id"]
-        async with client.stream("GET", f"/v1/programs/{id}/events") as answer:
-            await answer.aread()  # until it is over
-        told = (await client.get(f"/v1/programs/{id}")).json()
+        told = sent.json()
+        async with asyncio.timeout(30):
+            while told["status"] == "running":
+                await asyncio.sleep(0.01)
+                told = (await client.get(f"/v1/programs/{id}")).json()
         assert [len(each["result"]["value"]) for each in told["results"]] == sizes
         late = await client.get(f"/v1/programs/{id}/events", headers={"Last-Event-ID": "0"})
         assert (late.status_code, late.json()["error"]["code"]) == (410, "events_dropped")
