@@ -130,7 +130,7 @@ OF_TENANTS = [1, 6, 28, 154, 665, 2_885, 10_304]
 
 
 def test_every_state_of_a_small_world() -> None:
-    assert explore(7) == STATES[:8]
+    assert explore(6) == STATES[:7]
 
 
 def test_every_state_of_a_small_world_with_a_public_prefix() -> None:
