@@ -80,6 +80,9 @@ class Turns:
             )
         if self._of.total() + runs > self._config.running + self._config.queue:
             raise self._full("the queue is full; try again")
+        ahead = self._ahead(tenant.name)
+        if ahead and self._expected(ahead + 1, self.running) > self._config.wait_s:
+            raise self._full(f"{self.waiting} wait, and no turn would come in time; try again")
         self._check_text(tenant, sum(texts[self._free(tenant.name) :]))
 
     def _check_text(self, tenant: Tenant, tokens: int) -> None:
@@ -246,5 +249,15 @@ class Turns:
         return Refused(503, message, code="queue_full", retry=retry)
 
     def _soon(self, runs: int, at_once: int) -> float:
+        """Seconds after which it is worth to try again, when so many are to get their turns."""
+        return max(1.0, min(self._config.wait_s, self._expected(runs, at_once)))
+
+    def _ahead(self, tenant: str) -> int:
+        """Runs that get their turns before one that comes now: they go round the tenants."""
+        own = len(self._queues.get(tenant, ()))
+        others = len(self._queues) - (own > 0)
+        return min(self.waiting, own + others * (own + 1))
+
+    def _expected(self, runs: int, at_once: int) -> float:
         """Seconds in which so many runs get their turns, if turns go on as of late."""
-        return max(1.0, min(self._config.wait_s, self._mean * runs / max(1, at_once)))
+        return self._mean * runs / max(1, at_once)

@@ -368,3 +368,26 @@ def test_the_length_of_turns_is_learnt() -> None:
         assert 0.0018 < turns._mean < 0.05
 
     with_turns(body)
+
+
+def test_who_would_wait_for_too_long_is_refused_at_once() -> None:
+    """By how long turns took of late; another tenant's turn would come before most of those."""
+
+    async def body(turns: Turns) -> None:
+        async def one() -> None:
+            async with turns.turn(A):
+                pass
+
+        async with turns.turn(A):
+            waiting = [asyncio.create_task(one()) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            turns._mean = 0.2
+            with pytest.raises(Refused, match="3 wait, and no turn would come in time") as error:
+                turns.check(A)
+            assert (error.value.status, error.value.code) == (503, "queue_full")
+            turns.check(B)
+            turns._mean = 0.1
+            turns.check(A)
+        await asyncio.gather(*waiting)
+
+    with_turns(body, running=1, queue=8, wait_s=0.5, keys=KEYS)
