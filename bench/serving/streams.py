@@ -100,7 +100,8 @@ async def measure(
                 each = await through_http(host, given)
             else:
                 each = await alone(host, given, events=name == "stream")
-            assert each["tokens"] == streams * tokens, each
+            # A last token that lets no text go is in the value, and in no event of a text.
+            assert streams * (tokens - 1) <= each["tokens"] <= streams * tokens, each
             if turn >= 0:
                 found.append(each)
     speeds = {name: median(r["tokens"] / r["seconds"] for r in runs[name]) for name in runs}
