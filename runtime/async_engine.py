@@ -6,10 +6,10 @@ their own loop; a coroutine that is cancelled takes its program with it.
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from contextvars import Token, copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, Self, TypedDict, TypeVar, Unpack
 from weakref import WeakSet
@@ -23,6 +23,7 @@ from ramet.runtime.core import EngineCore, EngineStats
 from ramet.runtime.engine import AnyProgram, Engine, bound_arguments, plain_prompts
 from ramet.runtime.errors import EngineClosed, EngineError
 from ramet.runtime.events import Event
+from ramet.runtime.mail import Mail
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
 from ramet.runtime.works import Works
@@ -42,39 +43,52 @@ class Start(TypedDict, total=False):
 
 
 class _Job:
-    """One program on its way, and the loop that waits for it. `events` ends with the outcome."""
+    """One program on its way, and the loop that waits for its `outcome`."""
 
     def __init__(
-        self, program: AnyProgram, arguments: Mapping[str, Any], **start: Unpack[Start]
+        self,
+        program: AnyProgram,
+        arguments: Mapping[str, Any],
+        mail: Mail,
+        on_event: Callable[[Event], None] | None,
+        start: Start,
     ) -> None:
         self.program = program
         self.arguments = arguments
         self.start = start
         self.variables = copy_context()
         self.run: Run | None = None
-        self.over = False
-        self.events: asyncio.Queue[Event | Finished | Exception] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-        self._sent: deque[Event | Finished | Exception] = deque()
-        self._called = False  # the loop is going to take what was sent
+        self.over = False  # on the engine's thread
+        self.outcome: asyncio.Future[Finished | Exception] = mail.loop.create_future()
+        self._mail = mail
+        self._on_event = on_event
 
-    def send(self, item: Event | Finished | Exception) -> None:
-        """From any thread; a loop that is gone has nobody to tell."""
-        self._sent.append(item)
-        if not self._called:
-            self._called = True
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._take)
-
-    def _take(self) -> None:
-        self._called = False
-        while self._sent:
-            self.events.put_nowait(self._sent.popleft())
+    @property
+    def on_event(self) -> Callable[[Event], None] | None:
+        """What the engine tells, on its thread."""
+        return None if self._on_event is None else partial(self._mail.post, self._take)
 
     def end(self, outcome: Finished | Exception) -> None:
+        """On the engine's thread."""
         if not self.over:
             self.over = True
             self.send(outcome)
+
+    def send(self, outcome: Finished | Exception) -> None:
+        """From any thread; only the first one counts."""
+        self._mail.post(self._settle, outcome)
+
+    def _take(self, event: Event) -> None:
+        assert self._on_event is not None, "no events were asked for"
+        if not self.outcome.done():
+            try:
+                self._on_event(event)
+            except Exception as error:
+                self._settle(error)
+
+    def _settle(self, outcome: Finished | Exception) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
 
 
 class Guest(Protocol):
@@ -110,6 +124,7 @@ class AsyncEngine:
         self._waited: WeakSet[_Job] = WeakSet()
         self._asked: set[Callable[[Exception], None]] = set()
         self._guests: WeakSet[Guest] = WeakSet()
+        self._last_mail: Mail | None = None
         self._stop = False
         self._token: Token[default.Runner] | None = None
         self._gate = threading.Lock()  # between taking a job in and stopping
@@ -120,10 +135,7 @@ class AsyncEngine:
 
     async def run(self, program: AnyProgram, /, *args: Any, **kwargs: Any) -> Finished:
         """Run a program and wait for it; raises what ended it. Cancelling cancels it."""
-        outcome = await self._outcome(_Job(program, bound_arguments(program, args, kwargs)))
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return await self.follow(program, bound_arguments(program, args, kwargs))
 
     async def run_batch(
         self,
@@ -145,7 +157,7 @@ class AsyncEngine:
             async with room:
                 try:
                     bound = bound_arguments(program, (), item)
-                    outcome = await self._outcome(_Job(program, bound, item=at, works=works))
+                    outcome = await self.follow(program, bound, item=at, works=works)
                 except EngineClosed:
                     raise
                 except Exception as error:
@@ -168,32 +180,36 @@ class AsyncEngine:
         self, program: AnyProgram, /, *args: Any, **kwargs: Any
     ) -> AsyncGenerator[Event | Finished, None]:
         """The events of a run as they come, and its result as the last item."""
-        async with aclosing(self.follow(program, bound_arguments(program, args, kwargs))) as items:
-            async for item in items:
-                yield item
+        bound = bound_arguments(program, args, kwargs)
+        found: asyncio.Queue[Event | None] = asyncio.Queue()
+        running = asyncio.create_task(self.follow(program, bound, found.put_nowait))
+        running.add_done_callback(lambda _: found.put_nowait(None))
+        try:
+            while (event := await found.get()) is not None:
+                yield event
+            yield running.result()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def follow(
         self,
         program: AnyProgram,
         arguments: Mapping[str, Any],
-        *,
-        events: bool = True,
+        on_event: Callable[[Event], None] | None = None,
         **start: Unpack[Start],
-    ) -> AsyncGenerator[Event | Finished, None]:
-        """As `stream`, for those who say how the run is started; without its `events`, if not
-        wanted. Closing it early cancels the run."""
-        job = _Job(program, arguments, **start)
-        self._submit(job, events=events)
+    ) -> Finished:
+        """As `run`, for those who say how the run is started. `on_event` is told of what happens,
+        in this event loop; what it raises ends the run."""
+        job = _Job(program, arguments, self._mail(), on_event, start)
+        self._submit(job)
         try:
-            while True:
-                item = await job.events.get()
-                if isinstance(item, Exception):
-                    raise item
-                yield item
-                if isinstance(item, Finished):
-                    return
+            outcome = await job.outcome
         finally:
-            self._call(lambda: self._cancel(job))
+            self._call(partial(self._cancel, job))  # one that is over stays as it is
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def stats(self) -> EngineStats:
         """Counters since the engine started, and what it holds now."""
@@ -299,21 +315,19 @@ class AsyncEngine:
         """
         return await self._ask(lambda: question(self._engine.core))
 
-    async def _outcome(self, job: _Job) -> Finished | Exception:
-        self._submit(job, events=False)
-        try:
-            outcome = await job.events.get()
-        finally:
-            self._call(lambda: self._cancel(job))  # one that is over stays as it is
-        assert isinstance(outcome, Finished | Exception), "no events were asked for"
-        return outcome
-
-    def _submit(self, job: _Job, *, events: bool = True) -> None:
+    def _submit(self, job: _Job) -> None:
         with self._gate:
             if self._stop:
                 raise EngineClosed("the engine is closed")
             self._waited.add(job)
-            self._call(lambda: self._start(job, job.send if events else None))
+            self._call(partial(self._start, job))
+
+    def _mail(self) -> Mail:
+        """To the event loop that runs."""
+        loop = asyncio.get_running_loop()
+        if self._last_mail is None or self._last_mail.loop is not loop:
+            self._last_mail = Mail(loop)
+        return self._last_mail
 
     def _call(self, call: Callable[[], None]) -> None:
         self._calls.put(call)
@@ -346,12 +360,12 @@ class AsyncEngine:
                 self._calls.get(block=wait)()
                 wait = False
 
-    def _start(self, job: _Job, on_event: Callable[[Event], None] | None) -> None:
+    def _start(self, job: _Job) -> None:
         try:
             job.run = self._engine.start(
                 job.program,
                 job.arguments,
-                on_event=on_event,
+                on_event=job.on_event,
                 variables=job.variables,
                 **job.start,
             )

@@ -7,7 +7,7 @@ more it lingers, for as long as it was asked to, and is cancelled.
 import asyncio
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -17,8 +17,7 @@ from typing import Any, Literal
 from ramet.graph import Graph
 from ramet.limits import Limits
 from ramet.runtime.engine import AnyProgram, bound_arguments
-from ramet.runtime.events import ValueBound
-from ramet.runtime.result import Finished
+from ramet.runtime.events import Event
 from ramet.runtime.server.auth import Tenant
 from ramet.runtime.server.config import ServerConfig
 from ramet.runtime.server.errors import Refused, refused
@@ -26,8 +25,9 @@ from ramet.runtime.server.event_log import EventLog
 from ramet.runtime.server.metrics import Metrics
 from ramet.runtime.server.runs import Runs
 from ramet.runtime.server.sse import dumps, event
+from ramet.runtime.server.telling import Telling
 from ramet.runtime.server.turns import Reservation
-from ramet.runtime.server.wire import Result, encoded
+from ramet.runtime.server.wire import Result
 from ramet.runtime.works import Works
 
 Status = Literal["running", "done", "failed", "cancelled"]
@@ -114,8 +114,8 @@ class Job:
 
     async def over(self) -> None:
         """Until it has ended; for those who joined."""
-        assert self.task is not None, "a job is started when it is made"
-        await asyncio.wait({self.task})
+        if self.task is not None:
+            await asyncio.wait({self.task})
 
     async def follow(self, after: int = 0) -> AsyncGenerator[bytes, None]:
         """Its events, for those who joined; an error is the last one for whoever is too slow."""
@@ -155,6 +155,7 @@ class Jobs:
         self._config = config
         self._jobs: dict[str, Job] = {}
         self._over: dict[str, OrderedDict[str, Job]] = {}  # by tenant, the oldest first
+        self._kept: Counter[str] = Counter()  # bytes of those, by tenant
 
     def start(self, tenant: Tenant, order: Order) -> Job:
         """Raises `Refused` if there is no room for all of its runs."""
@@ -193,10 +194,13 @@ class Jobs:
     def forget(self, job: Job) -> None:
         """It cannot be asked for any more."""
         self._jobs.pop(job.id, None)
-        over = self._over.get(job.tenant.name, OrderedDict())
-        over.pop(job.id, None)
+        tenant = job.tenant.name
+        over = self._over.get(tenant, OrderedDict())
+        if over.pop(job.id, None) is not None:
+            self._kept[tenant] -= job.size  # as when it ended
         if not over:
-            self._over.pop(job.tenant.name, None)
+            self._over.pop(tenant, None)
+            self._kept.pop(tenant, None)
 
     async def close(self) -> None:
         """Cancel all of them."""
@@ -228,27 +232,24 @@ class Jobs:
         order, item = job.order, {"item": at} if job.order.batch else {}
         try:
             given = bound_arguments(order.program, (), arguments)
-            items = self._runs.follow(
-                job.tenant,
-                order.program,
-                given,
-                item=at,
-                seed=order.seed,
-                limits=order.limits,
-                works=works,
-                reservation=job.reservation,
-            )
-            finished: Finished | None = None
-            async with aclosing(self._metrics.watched_run(items)) as watched:
-                async for each in watched:
-                    if isinstance(each, Finished):
-                        finished = each
-                        break
-                    if isinstance(each, ValueBound):  # which may be large
-                        job.log.append(*await asyncio.to_thread(encoded, each, item, beside=True))
-                    else:
-                        job.log.append(*encoded(each, item))
-            assert finished is not None, "a run ends with its result"
+            async with Telling(job.log, item) as telling:
+                with self._metrics.watched_run() as watched:
+
+                    def on_event(event: Event) -> None:
+                        watched.see(event)
+                        telling.tell(event)
+
+                    watched.finished = finished = await self._runs.run(
+                        job.tenant,
+                        order.program,
+                        given,
+                        on_event,
+                        item=at,
+                        seed=order.seed,
+                        limits=order.limits,
+                        works=works,
+                        reservation=job.reservation,
+                    )
             self._end(job, at, await asyncio.to_thread(Result.of, finished, order.limits.made))
         except Exception as error:
             self._end(job, at, refused(error))
@@ -267,15 +268,17 @@ class Jobs:
     def _keep(self, job: Job) -> None:
         """For a while, so that its client can ask; a tenant's newest, within bounds."""
         job.ended = asyncio.get_running_loop().time()
+        job.task = None
         name = Graph(job.order.program.name, ())  # nobody asks for more of it any more
         job.order = replace(job.order, program=name, items=())
         if job.id not in self._jobs:
             return
-        over = self._over.setdefault(job.tenant.name, OrderedDict())
+        tenant = job.tenant.name
+        over = self._over.setdefault(tenant, OrderedDict())
         over[job.id] = job
+        self._kept[tenant] += job.size
         while over and (
-            len(over) > self._config.kept
-            or sum(each.size for each in over.values()) > self._config.kept_bytes
+            len(over) > self._config.kept or self._kept[tenant] > self._config.kept_bytes
         ):
             self.forget(next(iter(over.values())))
 

@@ -6,7 +6,8 @@ its own.
 """
 
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -94,34 +95,23 @@ class Metrics:
         finally:
             await items.aclose()
 
-    async def watched_run(
-        self, items: AsyncGenerator[Event | Finished, None]
-    ) -> AsyncGenerator[Event | Finished, None]:
-        """The same for a run of a program, which came now. Its latencies are those of its texts."""
-        begun = time.perf_counter()
-        last: dict[tuple[str, int, int], float] = {}
+    @contextmanager
+    def watched_run(self) -> Generator["WatchedRun", None, None]:
+        """Inside, a program runs, which came now. Its latencies are those of its texts."""
+        run = WatchedRun(self._first, self._between)
         status = "cancelled"
         try:
-            async for item in items:
-                if isinstance(item, TextDelta):
-                    now, text = time.perf_counter(), (item.path, item.node, item.sample)
-                    if text in last:
-                        self._between.observe(now - last[text])
-                    elif not last:
-                        self._first.observe(now - begun)
-                    last[text] = now
-                elif isinstance(item, Finished):
-                    status = "done"
-                    self._note_run(item)
-                yield item
+            yield run
+            status = "done"
         except Exception as error:
             status = "failed"
             self._failed.labels(type(error).__name__).inc()
             raise
         finally:
             self._runs.labels(status).inc()
-            self._run.observe(time.perf_counter() - begun)
-            await items.aclose()
+            self._run.observe(time.perf_counter() - run.begun)
+        if run.finished is not None:
+            self._note_run(run.finished)
 
     def answered(self, route: str, status: int) -> None:
         """A request got its answer; `route` is the server's own name for it, "" for none."""
@@ -153,6 +143,28 @@ class Metrics:
 
     def _counter(self, name: str, says: str, *labels: str) -> Counter:
         return Counter(f"ramet_{name}", says, labels, registry=self._registry)
+
+
+class WatchedRun:
+    """What is seen of one run."""
+
+    def __init__(self, first: Histogram, between: Histogram) -> None:
+        self.begun = time.perf_counter()
+        self.finished: Finished | None = None
+        self._first = first
+        self._between = between
+        self._last: dict[tuple[str, int, int], float] = {}  # by text
+
+    def see(self, event: Event) -> None:
+        """It happens now."""
+        if isinstance(event, TextDelta):
+            now, text = time.perf_counter(), (event.path, event.node, event.sample)
+            before = self._last.get(text)
+            if before is not None:
+                self._between.observe(now - before)
+            elif not self._last:
+                self._first.observe(now - self.begun)
+            self._last[text] = now
 
 
 class _Engine(Collector):

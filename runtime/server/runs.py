@@ -3,14 +3,13 @@ and told when the engine stalls.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from math import inf
-from typing import Any
+from typing import Any, Unpack
 
-from ramet.limits import Limits
-from ramet.runtime.async_engine import AsyncEngine
+from ramet.runtime.async_engine import AsyncEngine, Start
 from ramet.runtime.engine import AnyProgram
 from ramet.runtime.events import Event
 from ramet.runtime.result import Finished
@@ -20,7 +19,6 @@ from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.generation import Ask, Generator, Item
 from ramet.runtime.server.guard import check_params, check_type, guard_of, hold
 from ramet.runtime.server.turns import Reservation, Turns
-from ramet.runtime.works import Works
 
 
 class Runs:
@@ -34,53 +32,32 @@ class Runs:
         self._guard = guard_of(config, context)
         self._generator = Generator(engine)
 
-    async def follow(
+    async def run(
         self,
         tenant: Tenant,
         program: AnyProgram,
         arguments: Mapping[str, Any],
+        on_event: Callable[[Event], None] | None = None,
         *,
-        events: bool = True,
-        item: int = 0,
-        seed: int | None = None,
-        limits: Limits | None = None,
-        works: Works | None = None,
         reservation: Reservation | None = None,
-    ) -> AsyncGenerator[Event | Finished, None]:
-        """The events of a run, if wanted, and its result as the last item.
+        **start: Unpack[Start],
+    ) -> Finished:
+        """The result of a run, once it had its turn; `on_event` is told of what happens.
 
-        Waits for a turn first. Closing it early, and cancelling whoever waits for it, cancels the
-        run; use it within `aclosing`. Whoever made the `reservation` releases it.
+        Cancelling whoever waits for it cancels the run. Whoever made the `reservation` releases it.
 
         Raises:
             Refused: the server is full, or stopping, or the engine stalls.
             RametError: what ended the run.
         """
+        start = {"limits": self._config.program, **start}
         async with self.turns.turn(tenant, reservation):
-            items = self._engine.follow(
+            return await self._engine.follow(
                 program,
                 arguments,
-                events=events,
-                item=item,
-                seed=seed,
-                limits=limits or self._config.program,
-                works=works,
-                scope=tenant.scope,
-                guard=self._guard,
+                on_event,
+                **{**start, "scope": tenant.scope, "guard": self._guard},
             )
-            async with aclosing(items):
-                async for each in items:
-                    yield each
-
-    async def run(
-        self, tenant: Tenant, program: AnyProgram, arguments: Mapping[str, Any], **how: Any
-    ) -> Finished:
-        """The result of a run; `how` and what is raised as for `follow`."""
-        async with aclosing(self.follow(tenant, program, arguments, events=False, **how)) as items:
-            async for item in items:
-                if isinstance(item, Finished):
-                    return item
-        raise AssertionError("a run ends with its result")
 
     def check(self, ask: Ask) -> None:
         """Raise `Refused` for an ask over a limit; before anything is made for its samples."""
@@ -102,7 +79,7 @@ class Runs:
     async def texts(
         self, tenant: Tenant, ask: Ask, reservation: Reservation | None = None
     ) -> AsyncGenerator[Item, None]:
-        """The items of an ask, in the tenant's scope; otherwise as `follow`.
+        """The items of an ask, in the tenant's scope; otherwise as `run`.
 
         Raises `LimitError` once it takes longer than a run may; its wait for a turn does not count.
         """

@@ -18,6 +18,8 @@ T = TypeVar("T")
 BEAT_S = 15.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
 
+BEAT = b": waiting\n\n"
+
 HEAD_S = 10.0
 """Seconds after which a stream begins that has nothing to say yet."""
 
@@ -33,14 +35,14 @@ def event(
 ) -> bytes:
     """One event; a mapping is sent as JSON, which has no line break."""
     text = data if isinstance(data, str) else dumps(data)
-    lines = [] if id is None else [f"id: {id}"]
-    lines += [] if name is None else [f"event: {name}"]
-    return "\n".join([*lines, f"data: {text}", "", ""]).encode()
+    lines = "" if id is None else f"id: {id}\n"
+    lines += "" if name is None else f"event: {name}\n"
+    return f"{lines}data: {text}\n\n".encode()
 
 
 def dumps(data: Any) -> str:
     """JSON in ASCII on one line: some readers break lines at letters that JSON lets be."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(data)
 
 
 def dumps_beside(data: Any) -> str:
@@ -77,11 +79,12 @@ class EventStream(Response):
         self._on_close = on_close
         self._sent = inf  # when, by the loop's clock; before the first, while one is sent, and
         # after the last: never
+        self._sending = inf  # since when one is
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tasks = [
             asyncio.create_task(each)
-            for each in (self._send(send), gone(receive), self._beat(send))
+            for each in (self._send(send), gone(receive), self._watch(send))
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +95,7 @@ class EventStream(Response):
             if self._on_close is not None:
                 await self._on_close()
         if isinstance(ended, Exception) and not isinstance(ended, OSError):
-            raise ended  # a client that stalls, or is gone, is no mistake of ours: both are OSError
+            raise ended  # a client that is gone is no mistake of ours
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events) as events:
@@ -104,19 +107,28 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send, body: bytes) -> None:
+        time = asyncio.get_running_loop().time
         self._sent = inf
         for at in range(0, len(body), SLICE):
             part = body[at : at + SLICE]
-            async with asyncio.timeout(self._stall_s):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        self._sent = asyncio.get_running_loop().time()
+            self._sending = time()
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        self._sending = inf
+        self._sent = time()
 
-    async def _beat(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(BEAT_S)
-            if loop.time() - self._sent >= BEAT_S:
-                await self._write(send, b": waiting\n\n")
+    async def _watch(self, send: Send) -> None:
+        """Sends the beats; ends when the client stalls. A timeout around each send would cost more
+        than what is sent."""
+        time = asyncio.get_running_loop().time
+        while (now := time()) < self._sending + self._stall_s:
+            if now >= self._sent + BEAT_S:
+                self._sent = inf
+                async with asyncio.timeout(self._stall_s):
+                    await send({"type": "http.response.body", "body": BEAT, "more_body": True})
+                self._sent = inf if self._sending < inf else time()
+                continue
+            wakes = min(min(now, self._sent) + BEAT_S, min(now, self._sending) + self._stall_s)
+            await asyncio.sleep(wakes - now)
 
 
 async def first_of(

@@ -20,6 +20,7 @@ from ramet.runtime.report_json import detail, report
 from ramet.runtime.result import Finished
 from ramet.runtime.server.guard import hold_size
 from ramet.runtime.server.sse import dumps, dumps_beside
+from ramet.runtime.values import GenInfo
 
 
 def encoded(event: Event, item: Mapping[str, int], *, beside: bool = False) -> tuple[str, str]:
@@ -30,6 +31,20 @@ def encoded(event: Event, item: Mapping[str, int], *, beside: bool = False) -> t
     """
     name, data = event_of(event)
     return name, (dumps_beside if beside else dumps)({**item, **data})
+
+
+SMALL = 4_096
+"""Characters of a text that is encoded in no time."""
+
+
+def is_small(event: Event) -> bool:
+    """Whether it is encoded in no time: a value may be large, and so may what is known of it."""
+    if not isinstance(event, ValueBound):
+        return True
+    value, info = event.value, event.info
+    if not isinstance(value, str) or len(value) > SMALL:
+        return False
+    return isinstance(info, GenInfo) and not info.logprobs and not info.texts
 
 
 def event_of(event: Event) -> tuple[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ramet.runtime.server import jobs, wire
+from ramet.runtime.server import telling, wire
 from ramet.runtime.server.errors import Refused
 from ramet.runtime.server.event_log import EventLog
 from ramet.runtime.server.sse import dumps, dumps_beside
@@ -79,8 +79,9 @@ def test_results_are_not_made_where_everybody_waits(
     assert there == [False, False]
 
 
-def test_values_are_not_encoded_where_everybody_waits(
-    byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("small", "expected"), [(wire.SMALL, False), (0, True)])
+def test_large_values_are_not_encoded_where_everybody_waits(
+    byte_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, small: int, expected: bool
 ) -> None:
     there: dict[str, set[bool]] = {}
     encoded = wire.encoded
@@ -91,7 +92,8 @@ def test_values_are_not_encoded_where_everybody_waits(
         there.setdefault(type(event).__name__, set()).add(beside)
         return encoded(event, item, **how)
 
-    monkeypatch.setattr(jobs, "encoded", noted)
+    monkeypatch.setattr(telling, "encoded", noted)
+    monkeypatch.setattr(wire, "SMALL", small)
 
     async def body(served: Served) -> None:
         sent = {"source": LARGE, "batch": [{"big": "a"}, {"big": "b"}], "stream": True}
@@ -102,7 +104,7 @@ def test_values_are_not_encoded_where_everybody_waits(
             assert mine[-2:] == ["usage", "result"]
 
     serve(byte_tokenizer, body)
-    assert there["ValueBound"] == {True}
+    assert there["ValueBound"] == {expected}
     assert there["TextDelta"] == {False}
 
 
