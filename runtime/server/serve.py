@@ -79,18 +79,31 @@ async def _close(running: AsyncEngine) -> None:
 
 
 class _Wire(h11.Connection):
-    """Gives out the head of an answer that is whole together with its body: each write is a system
-    call, which takes about as long as all else that makes a refusal."""
+    """What h11 says, with less work for it.
+
+    The head of an answer that is whole goes out together with its body: each write is a system
+    call, which takes about as long as all else that makes a refusal. A chunk of a stream, of which
+    there is one for every token, is written at once where h11 has nothing to check.
+    """
 
     _head = b""
+    _chunked = False
 
     def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]
+        if isinstance(event, h11.Data) and self._chunked and event.data:
+            return b"%x\r\n%b\r\n" % (len(event.data), event.data)
         data: bytes | None = super().send(event)
-        if isinstance(event, h11.Response) and b"content-length" in dict(event.headers):
-            self._head, data = data or b"", b""
+        if isinstance(event, h11.Response):
+            self._chunked = _CHUNKED in (data or b"").lower()
+            if b"content-length" in dict(event.headers):
+                self._head, data = data or b"", b""
         elif self._head and data is not None:
             self._head, data = b"", self._head + data
+        self._chunked &= self.our_state is h11.SEND_BODY
         return data
+
+
+_CHUNKED = b"\r\ntransfer-encoding: chunked\r\n"
 
 
 class Connection(H11Protocol):

@@ -20,6 +20,10 @@ ONE = (0,)
 CONTEXTS = 4
 """Of tokens that may wait, where the config names no number."""
 
+SURE = 0.5
+"""Of the time that a run may wait: who would wait for longer, by turns of late, is refused. Turns
+may get twice as long before somebody who was let in has waited for nothing."""
+
 _RECENT = 16
 """Turns that the mean of their lengths looks back on."""
 
@@ -81,8 +85,8 @@ class Turns:
         if self._of.total() + runs > self._config.running + self._config.queue:
             raise self._full("the queue is full; try again")
         ahead = self._ahead(tenant.name)
-        if ahead and self._expected(ahead + 1, self.running) > self._config.wait_s:
-            raise self._full(f"{self.waiting} wait, and no turn would come in time; try again")
+        if ahead and self._expected(ahead + 1, self.running) > SURE * self._config.wait_s:
+            raise self._full(f"{self.waiting} wait, and no turn might come in time; try again")
         self._check_text(tenant, sum(texts[self._free(tenant.name) :]))
 
     def _check_text(self, tenant: Tenant, tokens: int) -> None:

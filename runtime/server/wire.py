@@ -30,7 +30,7 @@ def encoded(event: Event, item: Mapping[str, int], *, beside: bool = False) -> t
         beside: this is a thread, where a large value may take its time.
     """
     name, data = event_of(event)
-    return name, (dumps_beside if beside else dumps)({**item, **data})
+    return name, (dumps_beside if beside else dumps)({**item, **data} if item else data)
 
 
 SMALL = 4_096
@@ -53,9 +53,12 @@ def event_of(event: Event) -> tuple[str, dict[str, Any]]:
         case NodeStarted():
             return "node", asdict(event)
         case TextDelta():
-            return "text", {**_variable(event), "sample": event.sample, "text": event.text} | (
-                {"tokens": event.tokens} if event.tokens else {}
-            )
+            data = _variable(event)
+            data["sample"] = event.sample
+            data["text"] = event.text
+            if event.tokens:
+                data["tokens"] = event.tokens
+            return "text", data
         case ValueBound(info=info):
             known = None if info is None else plain(detail(info))
             return "value", {**_variable(event), "value": plain(event.value), "details": known}
