@@ -15,7 +15,7 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
-from serving.connection import Connection, post
+from serving.connection import post
 from serving.hosting import Hosted, hosted
 from serving.texts import words
 
@@ -43,27 +43,70 @@ async def through_http(host: Hosted, given: Arguments) -> dict[str, float]:
         for each in given
     ]
 
-    async def one(ask: bytes) -> list[bytes]:
-        async with await Connection.open(host.port) as connection:
-            found = [part async for part in connection.parts(ask)]
-            assert connection.status == 200, found
-            return found
+    loop = asyncio.get_running_loop()
+
+    async def one(ask: bytes) -> bytes:
+        _, stored = await loop.create_connection(lambda: Stored(ask), "127.0.0.1", host.port)
+        return await stored.whole
 
     before, mine = await host.look("usage"), process_time()
     started = perf_counter()
-    bodies = await asyncio.gather(*map(one, asks))
+    answers = await asyncio.gather(*map(one, asks))
     seconds = perf_counter() - started
     client = process_time() - mine
     spent = {name: each - before[name] for name, each in (await host.look("usage")).items()}
-    counts = [tokens_of(b"".join(body)) for body in bodies]
+    sends = [*map(chunks, answers)]
     return {
         "seconds": seconds,
-        "tokens": sum(counts),
-        "sends": sum(map(len, bodies)),
-        "bytes": sum(len(part) for body in bodies for part in body),
+        "tokens": sum(tokens_of(b"".join(each)) for each in sends),
+        "sends": sum(map(len, sends)),
+        "bytes": sum(len(part) for each in sends for part in each),
         "client": client,
         **{name: spent[name] for name in ("loop", "engine", "others")},
     }
+
+
+class Stored(asyncio.Protocol):
+    """One request, and the bytes of its answer, which comes in chunks."""
+
+    def __init__(self, ask: bytes) -> None:
+        self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._ask = ask
+        self._found: list[bytes] = []
+        self._end = b""  # the last bytes that came
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._ask)
+
+    def data_received(self, data: bytes) -> None:
+        self._found.append(data)
+        self._end = (self._end + data)[-len(END) :]
+        if self._end == END:
+            self.whole.set_result(b"".join(self._found))
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.whole.done():
+            self.whole.set_exception(ConnectionResetError("the answer ended early"))
+
+
+END = b"\r\n0\r\n\r\n"
+"""Of an answer in chunks; an event ends otherwise."""
+
+
+def chunks(answer: bytes) -> list[bytes]:
+    """The body of an answer, as it was sent."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), answer
+    found: list[bytes] = []
+    while True:
+        size, _, rest = rest.partition(b"\r\n")
+        if not int(size, 16):
+            return found
+        found.append(rest[: int(size, 16)])
+        rest = rest[int(size, 16) + 2 :]
 
 
 def tokens_of(body: bytes) -> int:
