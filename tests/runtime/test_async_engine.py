@@ -1,6 +1,7 @@
 """The engine on its own thread: programs from coroutines, streams, cancelling, closing."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -191,3 +192,29 @@ def test_inside_it_is_the_default_and_has_all_that_an_engine_has(
     serve(body)
     with pytest.raises(ramet.NoRunner):
         program.run(n=1)
+
+
+def test_events_are_told_in_the_loop_and_what_that_raises_ends_the_run(
+    serve: Callable[[Body], None],
+) -> None:
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        here, told = threading.get_ident(), list[TextDelta]()
+
+        def tell(event: object) -> None:
+            assert threading.get_ident() == here
+            if isinstance(event, TextDelta):
+                told.append(event)
+
+        done = await engine.follow(story, {"prompt": "tell"}, tell)
+        assert "".join(each.text for each in told) == done["text"]
+        before = model.forwards
+
+        def fail(event: object) -> None:
+            raise ValueError("enough of it")
+
+        with pytest.raises(ValueError, match="enough"):
+            await engine.follow(story, {"prompt": "fail", "tokens": 900}, fail)
+        await engine.run(story, "after")
+        assert model.forwards < before + 500
+
+    serve(body)

@@ -87,3 +87,33 @@ def test_who_is_slow_but_reads_gets_all_and_no_beat_in_between(
     assert b"".join(sent).replace(b": waiting\n\n", b"") == large
     assert large in b"".join(sent)
     assert max(map(len, sent)) == sse.SLICE
+
+
+@pytest.mark.parametrize("beat", [0.01, 10.0])
+def test_who_does_not_take_an_event_is_left(monkeypatch: pytest.MonkeyPatch, beat: float) -> None:
+    """After so many seconds of one write, however long the stream goes on already."""
+    monkeypatch.setattr(sse, "BEAT_S", beat)
+    took: list[float] = []
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        for _ in range(4):
+            await asyncio.sleep(0.02)
+            yield b"data: x\n\n"
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        began: list[float] = []
+
+        async def send(message: Any) -> None:
+            if (message.get("body") or b"").startswith(b"data"):
+                began.append(loop.time())
+                if len(began) == 3:
+                    await asyncio.Event().wait()
+
+        async with asyncio.timeout(2):
+            await EventStream(events(), stall_s=0.05)({}, nothing, send)
+        took.append(loop.time() - began[-1])
+        assert len(began) == 3
+
+    asyncio.run(main())
+    assert 0.049 < took[0] < 0.5
