@@ -20,9 +20,11 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 #ifdef __AVX512F__
 constexpr int kScoreRows = 8, kScoreVectors = 2;  // sums in registers: 16 of 32
 constexpr int kValueRows = 6, kValueVectors = 4;
+constexpr int kScoreKeys = 16;  // whose products with a query are summed at a time
 #else
 constexpr int kScoreRows = 4, kScoreVectors = 1;  // each is two registers of 16
 constexpr int kValueRows = 4, kValueVectors = 1;
+constexpr int kScoreKeys = 4;
 #endif
 
 // Keys and values of one head [slots + 1, dim].
@@ -65,24 +67,27 @@ inline void prefetch(const T* row, int64_t dim) {
     __builtin_prefetch(from + byte, 0, 2);
 }
 
-// Scores of a few queries, each as one product along the dimensions.
+// Scores of a few queries for up to 16 keys, each as one product along the dimensions.
 template <typename T>
-void score_few(const T* keys, const int64_t* slots, int length, const float* query, int64_t count,
+void score_few(const T* keys, const int64_t* slots, int some, const float* query, int64_t count,
                int64_t dim, float* scores) {
+  const T* rows[kLanes];
+  for (int k = 0; k < kLanes; ++k) rows[k] = keys + slots[std::min(k, some - 1)] * dim;
   const int64_t whole = dim - dim % kLanes;
-  for (int first = 0; first < length; first += kLanes) {
-    const int some = std::min(kLanes, length - first);
-    for (int64_t i = 0; i < count; ++i) {
-      Floats rows[kLanes] = {};
-      for (int k = 0; k < some; ++k)
-        for (int64_t d = 0; d < whole; d += kLanes)
-          rows[k] += load(query + i * dim + d) * load(keys + slots[first + k] * dim + d);
-      Floats total = sums(rows);
-      for (int k = 0; k < some; ++k)
-        for (int64_t d = whole; d < dim; ++d)
-          total[k] += query[i * dim + d] * float(keys[slots[first + k] * dim + d]);
-      store(scores + i * kStride + first, total);
+  for (int64_t i = 0; i < count; ++i, query += dim, scores += kStride) {
+    Floats total[kLanes];
+    for (int first = 0; first < kLanes; first += kScoreKeys) {
+      Floats part[kScoreKeys] = {};
+      for (int64_t d = 0; d < whole; d += kLanes) {
+        const Floats x = load(query + d);
+        for (int k = 0; k < kScoreKeys; ++k) part[k] += x * load(rows[first + k] + d);
+      }
+      for (int k = 0; k < kScoreKeys; ++k) total[first + k] = part[k];
     }
+    Floats result = sums(total);
+    for (int64_t d = whole; d < dim; ++d)
+      for (int k = 0; k < kLanes; ++k) result[k] += query[d] * float(rows[k][d]);
+    store(scores, result);
   }
 }
 

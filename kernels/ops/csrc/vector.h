@@ -29,6 +29,16 @@ inline Floats load(const T* from) {
   Floats x;
   if constexpr (std::is_same_v<T, float>) {
     std::memcpy(&x, from, sizeof x);
+#ifdef __AVX512F__
+  } else if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    __m256i half;
+    std::memcpy(&half, from, sizeof half);
+    x = (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+  } else if constexpr (std::is_same_v<T, c10::Half>) {
+    __m256i half;
+    std::memcpy(&half, from, sizeof half);
+    x = (Floats)_mm512_cvtph_ps(half);
+#endif
   } else if constexpr (std::is_same_v<T, c10::BFloat16>) {
     Shorts half;
     std::memcpy(&half, from, sizeof half);
