@@ -50,7 +50,7 @@ class Keys:
         return found
 
     def _digest(self, key: bytes) -> bytes:
-        return hmac.digest(self._secret, key, hashlib.sha256)
+        return hashlib.blake2b(key, key=self._secret, digest_size=32).digest()
 
     def _tenant(self, name: str) -> Tenant:
         return Tenant(name, hmac.digest(self._secret, b"tenant:" + name.encode(), hashlib.sha256))
