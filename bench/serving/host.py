@@ -29,7 +29,7 @@ from ramet.runtime.models import load_model
 from ramet.runtime.result import Finished
 from ramet.runtime.server import ServerConfig, create_app
 from ramet.runtime.server.context import Server
-from ramet.runtime.server.serve import Listener, listen
+from ramet.runtime.server.serve import Listener, listen, short_pauses
 
 TINY = "tiny"
 """A Llama of two narrow layers with random weights, whose tokens are bytes."""
@@ -158,7 +158,7 @@ async def main() -> None:
     lines = asyncio.StreamReader(limit=1 << 24)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    with closing(listen(config)) as listening:
+    with closing(listen(config)) as listening, short_pauses():
         serving = asyncio.create_task(listener.serve([listening]))
         host = Host(app.state.server)
         print(listening.getsockname()[1], flush=True)

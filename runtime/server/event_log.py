@@ -22,11 +22,13 @@ class EventLog:
         self._news: set[asyncio.Future[None]] = set()
         self.size = 0  # bytes of those that are there
         self.dropped = 0  # events that are not there any more
+        self.last = 0  # the id of the newest event
         self.closed = False
 
     def append(self, name: str, data: Mapping[str, Any] | str, *, ending: bool = False) -> None:
         """The next event; its data as a mapping, or as JSON. After one that is `ending` all are."""
-        each = event(data, name=name, id=self.last + 1)
+        self.last += 1
+        each = event(data, name=name, id=self.last)
         self._events.append(each)
         self.size += len(each)
         while not ending and self.size > self._most and len(self._events) > 1:
@@ -38,11 +40,6 @@ class EventLog:
         """There will be no more."""
         self.closed = True
         self._tell()
-
-    @property
-    def last(self) -> int:
-        """The id of the newest event."""
-        return self.dropped + len(self._events)
 
     def check(self, after: int) -> None:
         """Raise `Refused` unless all events that follow this id are there, or still to come."""
@@ -64,16 +61,17 @@ class EventLog:
         Raises:
             Refused: some of them are dropped, by now or since whoever follows is too slow.
         """
+        loop = asyncio.get_running_loop()
         while True:
             self.check(after)
             if after < self.last:
-                found = [self._events[at] for at in range(after - self.dropped, len(self._events))]
+                found = [self._events[at] for at in range(after - self.last, 0)]
                 after = self.last
-                yield b"".join(found)
+                yield found[0] if len(found) == 1 else b"".join(found)
             elif self.closed:
                 return
             else:
-                news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                news: asyncio.Future[None] = loop.create_future()
                 self._news.add(news)
                 try:
                     await news

@@ -63,8 +63,9 @@ async def _serve(
     running = AsyncEngine.of(engine)
     try:
         listener = Listener(create_app(running, config))
-        on_listen(_url(listening))
-        await listener.serve([listening])
+        with short_pauses():
+            on_listen(_url(listening))
+            await listener.serve([listening])
     finally:
         await _close(running)
 
@@ -211,10 +212,6 @@ class Listener(uvicorn.Server):
             )
         )
 
-    async def main_loop(self) -> None:
-        with _short_pauses():
-            await super().main_loop()
-
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Ours instead of uvicorn's, which stops listening first and ends by the signal."""
@@ -272,7 +269,7 @@ class Listener(uvicorn.Server):
 
 
 @contextmanager
-def _short_pauses() -> Iterator[None]:
+def short_pauses() -> Iterator[None]:
     """Inside, the garbage collector leaves alone what is there by now. A model and its libraries
     are half a million objects that stay: to look at them all takes 0.2 seconds, in which nobody is
     answered and no step begins."""

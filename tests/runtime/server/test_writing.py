@@ -1,13 +1,15 @@
 """What the server writes to a connection, and what the collector is told while it serves."""
 
-import asyncio
 import gc
 
 import h11
 import pytest
-import uvicorn
 
-from ramet.runtime.server.serve import Listener, _Wire
+from ramet.runtime import Engine, EngineConfig
+from ramet.runtime.server import ServerConfig
+from ramet.runtime.server.serve import _Wire, serve
+from ramet.runtime.tokenizer import Tokenizer
+from tests.runtime.conftest import ToyModel
 
 ASK = b"%b / HTTP/1.1\r\nhost: a\r\n\r\n"
 
@@ -52,17 +54,19 @@ def test_a_stream_is_what_h11_writes_and_begins_with_its_head() -> None:
         ours.send(h11.Data(data=b"after its end"))
 
 
-def test_what_is_there_when_it_begins_is_not_looked_at_again(
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_is_there_when_a_server_begins_is_not_looked_at_again(
+    byte_tokenizer: Tokenizer,
 ) -> None:
+    engine = Engine.of(ToyModel(), byte_tokenizer, EngineConfig(num_blocks=16))
+    before = gc.get_threshold()
     found: list[int] = []
 
-    async def main_loop(self: uvicorn.Server) -> None:
+    def on_listen(url: str) -> None:
         found.extend((gc.get_freeze_count(), gc.get_threshold()[2]))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(uvicorn.Server, "main_loop", main_loop)
-    before = gc.get_threshold()
-    asyncio.run(Listener.main_loop(Listener.__new__(Listener)))
+    with pytest.raises(KeyboardInterrupt):
+        serve(engine, ServerConfig(port=0), on_listen)
     assert found[0] > 10_000
     assert found[1] < before[2]
     assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
