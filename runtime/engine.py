@@ -236,8 +236,9 @@ class Engine:
             active = [run for run in active if not run.done]
 
     def round(self, active: Collection[Run]) -> list[Run]:
-        """Move on those of the runs that can go on, then run one step; give up all of them if
-        stopped. Gives those that ended.
+        """Move on those of the runs that can go on, run one step, and move on those that can then:
+        what ended with the step is told before the next one. Gives up all of them if stopped.
+        Gives those that ended.
 
         Takes time for the runs that can go on, and none for those that wait. Where all of them wait
         for a type to be compiled, it sleeps until one is, or somebody rings.
@@ -247,25 +248,31 @@ class Engine:
         """
         self._reap()
         self.core.grammars.deliver()
-        ended: list[Run] = []
-        paused: list[Run] = []
         try:
-            while ready := self._able(active):
-                for run in ready:
-                    run.advance()
-                ended += [run for run in ready if run.done]
-                paused += [run for run in ready if run.paused]
+            moved = self._move(active)
             if self.core.busy:
                 self.core.step()
-            elif self.core.grammars.awaited and not (ended or paused):
+                moved += self._move(active)
+            elif self.core.grammars.awaited and not moved:
                 self._sleep()
-            for run in paused:
-                run.wake()
         except BaseException:
             for run in active:
                 run.abort()
             raise
-        return ended
+        found = dict.fromkeys(moved)
+        for run in found:
+            if run.paused:
+                run.wake()
+        return [run for run in found if run.done]
+
+    def _move(self, active: Collection[Run]) -> list[Run]:
+        """Move on those that can go on until none can; gives those that ended, or paused."""
+        moved: list[Run] = []
+        while ready := self._able(active):
+            for run in ready:
+                run.advance()
+            moved += [run for run in ready if run.done or run.paused]
+        return moved
 
     def ring(self) -> None:
         """There is something to do: `round` sleeps no longer. From any thread."""

@@ -76,6 +76,8 @@ def _library(folder: Path) -> Path:
     flags = (*_FLAGS, *_VECTORS.get(capability, ()))
     if capability == "AVX512":
         flags += tuple(f for name, f in _MORE.items() if getattr(torch.cpu, name, bool)())
+    elif capability == "AVX2" and getattr(torch.cpu, "get_capabilities", dict)().get("avx_vnni"):
+        flags += ("-mavxvnni",)
     texts = [path.read_bytes() for path in sorted(_SOURCES.iterdir())]
     versions = (torch.__version__, platform.machine(), *platform.libc_ver())
     told = b"\0".join([" ".join((*versions, *flags)).encode(), *texts])

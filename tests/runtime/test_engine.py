@@ -50,6 +50,17 @@ def test_results_come_in_the_order_of_the_arguments(engine: Engine) -> None:
     assert all_back(engine.core)
 
 
+def test_a_run_is_over_with_its_last_step(engine: Engine) -> None:
+    short = engine.start(plain, {"text": "a", "count": 2})
+    long = engine.start(plain, {"text": "b", "count": 6})
+    over: list[tuple[int, Any]] = []
+    while not long.done:
+        active = [run for run in (short, long) if not run.done]
+        over += [(engine.stats().steps, run) for run in engine.round(active)]
+    assert over == [(2, short), (6, long)]
+    assert all_back(engine.core)
+
+
 def test_one_items_error_does_not_end_the_others(engine: Engine) -> None:
     results = engine.run_batch(
         plain, [{"text": "a"}, {"text": ""}, {}, {"text": 5}, {"txet": "a"}, {"text": "b"}]

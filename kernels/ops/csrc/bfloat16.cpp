@@ -33,35 +33,35 @@ struct BFloat16 {
 
 #ifdef __AVX512BF16__
   using Input = c10::BFloat16;
-  using Weights = Bits;
+  using Weights = Words;
   static constexpr at::ScalarType kInput = at::kBFloat16;
 
   static Weights load(const Weight* from) {
-    Bits pairs;
+    Words pairs;
     std::memcpy(&pairs, from, sizeof pairs);
     return pairs;
   }
 
-  static Register add(Register sums, Weights weights, const Input* x) {
+  static Floats add(Floats sums, Weights weights, const Input* x) {
     int32_t pair;
     std::memcpy(&pair, x, sizeof pair);
-    return (Register)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
+    return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
                                       (__m512bh)weights);
   }
 #else
   using Input = float;
   struct Weights {
-    Register even, odd;
+    Floats even, odd;
   };
   static constexpr at::ScalarType kInput = at::kFloat;
 
   static Weights load(const Weight* from) {
-    Bits pairs;
+    Words pairs;
     std::memcpy(&pairs, from, sizeof pairs);
-    return {(Register)(pairs << 16), (Register)(pairs & 0xffff0000u)};
+    return {(Floats)(pairs << 16), (Floats)(pairs & 0xffff0000u)};
   }
 
-  static Register add(Register sums, Weights weights, const Input* x) {
+  static Floats add(Floats sums, Weights weights, const Input* x) {
     sums += x[0] * weights.even;
     return sums + x[1] * weights.odd;
   }

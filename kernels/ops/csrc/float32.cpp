@@ -10,7 +10,7 @@ namespace {
 struct Float32 {
   using Weight = float;
   using Input = float;
-  using Weights = Register;
+  using Weights = Floats;
   static constexpr at::ScalarType kWeight = at::kFloat, kInput = at::kFloat;
   static constexpr bool kExact = true;
   static constexpr int kStep = 1;
@@ -18,12 +18,10 @@ struct Float32 {
   static void take(const float*, int64_t, float*) {}
 
   static Weights load(const float* from) {
-    Weights weights;
-    std::memcpy(&weights, from, sizeof weights);
-    return weights;
+    return ramet::load(from);
   }
 
-  static Register add(Register sums, Weights weights, const float* x) {
+  static Floats add(Floats sums, Weights weights, const float* x) {
     return sums + *x * weights;
   }
 };

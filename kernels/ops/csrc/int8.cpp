@@ -20,7 +20,7 @@
 
 #include "linear.h"
 
-#ifdef __AVX512VNNI__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -29,27 +29,71 @@ namespace {
 
 constexpr int kGroup = 64;          // inputs that share a scale
 constexpr int kStep = 4;            // inputs of one dot product
-constexpr int kRows = 6;            // rows that share a load of weights: 24 registers of sums
+constexpr int kRows = kLanes == 16 ? 6 : 3;  // rows that share a load of weights
 constexpr int64_t kPanel = 40 * kRows;  // at most, rows whose activations stay in the cache
 
-typedef int8_t Bytes __attribute__((vector_size(16)));
+// A step of weights, and what adds its dot products with a row's inputs to their sums.
+#if (defined __AVX512F__ && defined __AVX512VNNI__) || defined __AVXVNNI__
+using Input = int8_t;
+using Step = Ints;
 
-// Adds to 16 sums the dot products of 4 unsigned bytes each with the same 4 signed ones.
-inline Ints dot(Ints sums, Ints weights, int32_t inputs) {
-#ifdef __AVX512VNNI__
+inline Step split(Ints weights) { return weights; }
+
+inline Ints dot(Ints sums, Step weights, const Input* x) {
+  int32_t inputs;
+  std::memcpy(&inputs, x, sizeof inputs);
+#ifdef __AVX512F__
   return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, _mm512_set1_epi32(inputs));
 #else
-  const Words bytes = (Words)weights;
-  for (int i = 0; i < kStep; ++i)
-    sums += (Ints)((bytes >> (8 * i)) & 255u) * int32_t(int8_t(inputs >> (8 * i)));
-  return sums;
+  return (Ints)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)weights, _mm256_set1_epi32(inputs));
 #endif
+}
+#else
+using Input = int16_t;
+struct Step {
+  Ints even, odd;  // pairs of weights, 2 bytes each
+};
+
+inline Step split(Ints weights) {
+  typedef uint16_t Pairs __attribute__((vector_size(4 * kLanes)));
+  return {weights & 0x00ff00ff, (Ints)((Pairs)weights >> 8)};
+}
+
+// Adds the sums of products of pairs.
+inline Ints dot_pairs(Ints sums, Ints weights, const Input* x) {
+  int32_t pair;
+  std::memcpy(&pair, x, sizeof pair);
+  const Ints inputs = Ints{} + pair;
+#if defined __AVX512BW__
+  return sums + (Ints)_mm512_madd_epi16((__m512i)weights, (__m512i)inputs);
+#elif defined __AVX2__
+  return sums + (Ints)_mm256_madd_epi16((__m256i)weights, (__m256i)inputs);
+#elif defined __SSE2__
+  return sums + (Ints)_mm_madd_epi16((__m128i)weights, (__m128i)inputs);
+#else
+  return sums + (weights & 0xffff) * int32_t(x[0]) + (weights >> 16) * int32_t(x[1]);
+#endif
+}
+
+inline Ints dot(Ints sums, Step weights, const Input* x) {
+  return dot_pairs(dot_pairs(sums, weights.even, x), weights.odd, x + 2);
+}
+#endif
+
+// Inputs as `dot` takes them: in pairs, the even ones of a step before the odd ones.
+template <int... Lane>
+inline void put_inputs(Ints whole, Input* to, std::integer_sequence<int, Lane...>) {
+  typedef Input Some __attribute__((vector_size(sizeof(Input) * kLanes)));
+  if constexpr (sizeof(Input) == 2)
+    whole = __builtin_shufflevector(whole, whole, ((Lane & ~3) | (Lane & 1) << 1 | (Lane & 2) >> 1)...);
+  const Some some = __builtin_convertvector(whole, Some);
+  std::memcpy(to, &some, sizeof some);
 }
 
 // The input of a layer, quantized.
 struct Inputs {
   int64_t groups;
-  const int8_t* values;  // [rows, groups * kGroup]
+  const Input* values;   // [rows, groups * kGroup]
   const float* scales;   // [rows, groups]
   const int32_t* sums;   // [rows, groups]
 };
@@ -65,27 +109,31 @@ inline Floats butterfly(Floats x, std::integer_sequence<int, Lane...>) {
   return __builtin_shufflevector(x, x, (Lane ^ Bit)...) + x * signs;
 }
 
-template <int Bit>
-inline Floats butterfly(Floats x) {
-  return butterfly<Bit>(x, std::make_integer_sequence<int, kLanes>{});
+template <int Bit = 1>
+inline Floats butterflies(Floats x) {
+  if constexpr (Bit == kLanes)
+    return x;
+  else
+    return butterflies<2 * Bit>(butterfly<Bit>(x, std::make_integer_sequence<int, kLanes>{}));
 }
 
 // A group by the Hadamard matrix of Sylvester's construction over the root of its size, in place.
 inline void rotate(float* group) {
-  constexpr int kVectors = kGroup / kLanes;
-  static_assert(kVectors == 4 && kGroup == 64, "the root is 8");
-  Floats x[kVectors];
-  for (int i = 0; i < kVectors; ++i)
-    x[i] = butterfly<8>(butterfly<4>(butterfly<2>(butterfly<1>(load(group + i * kLanes)))));
-  const Floats a = x[0] + x[1], b = x[0] - x[1], c = x[2] + x[3], d = x[2] - x[3];
-  store(group, (a + c) * 0.125f);
-  store(group + kLanes, (b + d) * 0.125f);
-  store(group + 2 * kLanes, (a - c) * 0.125f);
-  store(group + 3 * kLanes, (b - d) * 0.125f);
+  static_assert(kGroup == 64, "the root is 8");
+  constexpr int kCount = kGroup / kLanes;
+  Floats x[kCount];
+  for (int i = 0; i < kCount; ++i) x[i] = butterflies(load(group + i * kLanes));
+  for (int bit = 1; bit < kCount; bit *= 2)
+    for (int i = 0; i < kCount; ++i)
+      if (!(i & bit)) {
+        const Floats a = x[i], b = x[i | bit];
+        x[i] = a + b, x[i | bit] = a - b;
+      }
+  for (int i = 0; i < kCount; ++i) store(group + i * kLanes, x[i] * 0.125f);
 }
 
 // The row's groups are rotated in place.
-inline void quantize(float* row, int64_t groups, int8_t* values, float* scales,
+inline void quantize(float* row, int64_t groups, Input* values, float* scales,
                      int32_t* sums) {
   for (int64_t group = 0; group < groups; ++group, row += kGroup, values += kGroup) {
     rotate(row);
@@ -103,8 +151,7 @@ inline void quantize(float* row, int64_t groups, int8_t* values, float* scales,
       const Floats shifted = load(row + i) * inverse + 12582912.0f;  // rounds: 1.5 * 2^23
       const Ints whole = __builtin_convertvector(shifted - 12582912.0f, Ints);
       total += whole;
-      const Bytes bytes = __builtin_convertvector(whole, Bytes);
-      std::memcpy(values + i, &bytes, sizeof bytes);
+      put_inputs(whole, values + i, std::make_integer_sequence<int, kLanes>{});
     }
     int32_t sum_of_group = 0;
     for (int i = 0; i < kLanes; ++i) sum_of_group += total[i];
@@ -120,33 +167,35 @@ void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row,
   const int64_t groups = in.groups;
   const uint8_t* w = weights.values + block * groups * kGroup * kOutputs;
   const float* scales = weights.scales + block * groups * kOutputs;
-  Floats result[Rows][2] = {};
+  Floats result[Rows][kVectors] = {};
   for (int64_t group = 0; group < groups; ++group, scales += kOutputs) {
-    Ints sums[Rows][2];
+    Ints sums[Rows][kVectors];
     for (int r = 0; r < Rows; ++r)
-      sums[r][0] = sums[r][1] = Ints{} - 128 * in.sums[(row + r) * groups + group];
-    const int8_t* x = in.values + (row * groups + group) * kGroup;
-    for (int step = 0; step < kGroup; step += kStep, w += kStep * kOutputs) {
-      Ints first, second;
-      std::memcpy(&first, w, sizeof first);
-      std::memcpy(&second, w + sizeof first, sizeof second);
-      for (int r = 0; r < Rows; ++r) {
-        int32_t inputs;
-        std::memcpy(&inputs, x + r * groups * kGroup + step, sizeof inputs);
-        sums[r][0] = dot(sums[r][0], first, inputs);
-        sums[r][1] = dot(sums[r][1], second, inputs);
+      for (int v = 0; v < kVectors; ++v)
+        sums[r][v] = Ints{} - 128 * in.sums[(row + r) * groups + group];
+    const Input* x = in.values + (row * groups + group) * kGroup;
+    for (int step = 0; step < kGroup; step += kStep, w += kStep * kOutputs)
+      {
+      Step some[kVectors];
+      for (int v = 0; v < kVectors; ++v) {
+        Ints bytes;
+        std::memcpy(&bytes, w + v * sizeof bytes, sizeof bytes);
+        some[v] = split(bytes);
       }
-    }
-    const Floats left = load(scales), right = load(scales + kLanes);
-    for (int r = 0; r < Rows; ++r) {
-      const float scale = in.scales[(row + r) * groups + group];
-      result[r][0] += __builtin_convertvector(sums[r][0], Floats) * (left * scale);
-      result[r][1] += __builtin_convertvector(sums[r][1], Floats) * (right * scale);
+      for (int r = 0; r < Rows; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          sums[r][v] = dot(sums[r][v], some[v], x + r * groups * kGroup + step);
+      }
+    for (int v = 0; v < kVectors; ++v) {
+      const Floats of_weights = load(scales + v * kLanes);
+      for (int r = 0; r < Rows; ++r)
+        result[r][v] += __builtin_convertvector(sums[r][v], Floats) *
+                        (of_weights * in.scales[(row + r) * groups + group]);
     }
   }
   for (int r = 0; r < Rows; ++r)
-    for (int half = 0; half < 2; ++half)
-      put(output, row + r, block * kOutputs + half * kLanes, result[r][half]);
+    for (int v = 0; v < kVectors; ++v)
+      put(output, row + r, block * kOutputs + v * kLanes, result[r][v]);
 }
 
 at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
@@ -165,11 +214,11 @@ at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   TORCH_CHECK(size <= padded && size > padded - kGroup, "linear: the input has ", size,
               " columns, the weight about ", padded);
 
-  const at::Tensor values = at::empty({rows, padded}, x.options().dtype(at::kChar));
+  const at::Tensor values = at::empty({rows, padded}, x.options().dtype(sizeof(Input) == 1 ? at::kChar : at::kShort));
   const at::Tensor factors = at::empty({rows, groups}, x.options());
   const at::Tensor sums = at::empty({rows, groups}, x.options().dtype(at::kInt));
   const at::Tensor out = at::empty({rows, outputs}, x.options());
-  int8_t* to = values.data_ptr<int8_t>();
+  Input* to = values.data_ptr<Input>();
   float* to_factors = factors.data_ptr<float>();
   int32_t* to_sums = sums.data_ptr<int32_t>();
   at::parallel_for(0, rows, 8, [&](int64_t first, int64_t last) {

@@ -16,7 +16,8 @@
 
 namespace ramet {
 
-constexpr int kOutputs = 32;  // outputs that are computed together: two vectors
+constexpr int kOutputs = 32;  // outputs that are computed together
+constexpr int kVectors = kOutputs / kLanes;
 
 struct Output {
   int64_t size;

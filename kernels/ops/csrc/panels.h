@@ -23,32 +23,17 @@
 
 namespace ramet {
 
-// Floats of a register, and rows that share a load of weights: three quarters of the registers hold
-// sums. GCC keeps vectors that are wider than a register in memory, which takes many times as long.
-#if defined __AVX512F__
-constexpr int kWidth = 16, kRowsOfPanel = 12;
-#elif defined __AVX__
-constexpr int kWidth = 8, kRowsOfPanel = 3;
-#elif defined __aarch64__
-constexpr int kWidth = 4, kRowsOfPanel = 3;
-#else
-constexpr int kWidth = 4, kRowsOfPanel = 1;
-#endif
-constexpr int kVectors = kOutputs / kWidth;
-typedef float Register __attribute__((vector_size(4 * kWidth)));
-typedef uint32_t Bits __attribute__((vector_size(4 * kWidth)));
-
+// Rows that share a load of weights: three quarters of the registers hold sums.
+constexpr int kRowsOfPanel = kRegisters * 3 / 4 / kVectors;
 constexpr int64_t kBytes = 1 << 20;   // at most, of inputs that stay in the cache
 constexpr int kAhead = 16;            // steps whose weights are asked for before they are used
 
 template <typename Kind, int Rows>
 void tile(const typename Kind::Input* x, int64_t inputs, const typename Kind::Weight* weights,
           int64_t block, int64_t row, const Output& output) {
-  constexpr int kPart = kWidth * Kind::kStep, kWhole = kOutputs * Kind::kStep;
+  constexpr int kPart = kLanes * Kind::kStep, kWhole = kOutputs * Kind::kStep;
   constexpr int kLine = 64 / sizeof *weights;
-  Register sums[Rows][kVectors];
-  for (auto& line : sums)
-    for (Register& each : line) each = Register{};
+  Floats sums[Rows][kVectors] = {};
   x += row * inputs;
   for (int64_t i = 0; i < inputs; i += Kind::kStep, weights += kWhole) {
     for (int at = 0; at < kWhole; at += kLine) __builtin_prefetch(weights + kAhead * kWhole + at);
@@ -59,11 +44,8 @@ void tile(const typename Kind::Input* x, int64_t inputs, const typename Kind::We
         sums[r][v] = Kind::add(sums[r][v], some[v], x + r * inputs + i);
   }
   for (int r = 0; r < Rows; ++r)
-    for (int at = 0; at < kOutputs; at += kLanes) {
-      Floats results;
-      std::memcpy(&results, &sums[r][at / kWidth], sizeof results);
-      put(output, row + r, block * kOutputs + at, results);
-    }
+    for (int v = 0; v < kVectors; ++v)
+      put(output, row + r, block * kOutputs + v * kLanes, sums[r][v]);
 }
 
 // The inputs of the products [n, padded], of an input with all that comes before.

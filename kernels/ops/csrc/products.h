@@ -17,15 +17,9 @@ constexpr int kFew = 12;         // queries for which keys are not worth laying 
 constexpr int kAhead = 32;       // keys between a read and its prefetch
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-#ifdef __AVX512F__
-constexpr int kScoreRows = 8, kScoreVectors = 2;  // sums in registers: 16 of 32
-constexpr int kValueRows = 6, kValueVectors = 4;
-constexpr int kScoreKeys = 16;  // whose products with a query are summed at a time
-#else
-constexpr int kScoreRows = 4, kScoreVectors = 1;  // each is two registers of 16
-constexpr int kValueRows = 4, kValueVectors = 1;
-constexpr int kScoreKeys = 4;
-#endif
+// Sums in registers.
+constexpr int kScoreRows = kRegisters == 32 ? 8 : 6, kScoreVectors = 2;
+constexpr int kValueRows = 6, kValueVectors = kRegisters == 32 ? 4 : 2;
 
 // Keys and values of one head [slots + 1, dim].
 template <typename T>
@@ -67,7 +61,7 @@ inline void prefetch(const T* row, int64_t dim) {
     __builtin_prefetch(from + byte, 0, 2);
 }
 
-// Scores of a few queries for up to 16 keys, each as one product along the dimensions.
+// Scores of a few queries for up to kLanes keys, each as one product along the dimensions.
 template <typename T>
 void score_few(const T* keys, const int64_t* slots, int some, const float* query, int64_t count,
                int64_t dim, float* scores) {
@@ -75,14 +69,10 @@ void score_few(const T* keys, const int64_t* slots, int some, const float* query
   for (int k = 0; k < kLanes; ++k) rows[k] = keys + slots[std::min(k, some - 1)] * dim;
   const int64_t whole = dim - dim % kLanes;
   for (int64_t i = 0; i < count; ++i, query += dim, scores += kStride) {
-    Floats total[kLanes];
-    for (int first = 0; first < kLanes; first += kScoreKeys) {
-      Floats part[kScoreKeys] = {};
-      for (int64_t d = 0; d < whole; d += kLanes) {
-        const Floats x = load(query + d);
-        for (int k = 0; k < kScoreKeys; ++k) part[k] += x * load(rows[first + k] + d);
-      }
-      for (int k = 0; k < kScoreKeys; ++k) total[first + k] = part[k];
+    Floats total[kLanes] = {};
+    for (int64_t d = 0; d < whole; d += kLanes) {
+      const Floats x = load(query + d);
+      for (int k = 0; k < kLanes; ++k) total[k] += x * load(rows[k] + d);
     }
     Floats result = sums(total);
     for (int64_t d = whole; d < dim; ++d)
@@ -91,7 +81,7 @@ void score_few(const T* keys, const int64_t* slots, int some, const float* query
   }
 }
 
-// Up to 16 keys, laid across: [dim, 16].
+// Up to kLanes keys, laid across: [dim, kLanes].
 template <typename T>
 void lay_across(const T* keys, const int64_t* slots, int some, int64_t dim, float* across) {
   for (int64_t d = 0; d < dim; d += kLanes) {
@@ -103,7 +93,7 @@ void lay_across(const T* keys, const int64_t* slots, int some, int64_t dim, floa
   }
 }
 
-// Scores of Rows queries for Vectors times 16 keys that are laid across.
+// Scores of Rows queries for Vectors times kLanes keys that are laid across.
 template <int Rows, int Vectors>
 void score_tile(const float* across, const float* query, int64_t dim, float* scores) {
   Floats total[Rows][Vectors] = {};
@@ -127,7 +117,7 @@ void score_rows(const float* across, const float* query, int64_t count, int64_t 
     score_rows<Rows / 2, Vectors>(across, query + i * dim, count - i, dim, scores + i * kStride);
 }
 
-// Scores of many, for up to kScoreVectors times 16 keys.
+// Scores of many, for up to kScoreVectors times kLanes keys.
 template <typename T>
 void score_many(const T* keys, const int64_t* slots, int length, const float* query, int64_t count,
                 int64_t dim, float* across, float* scores) {
@@ -140,7 +130,7 @@ void score_many(const T* keys, const int64_t* slots, int length, const float* qu
     score_rows<kScoreRows, 1>(across, query, count, dim, scores);
 }
 
-// out [Rows, Vectors * 16] += weights * values, kept in registers over all keys.
+// out [Rows, Vectors * kLanes] += weights * values, kept in registers over all keys.
 template <int Rows, int Vectors, typename Row>
 void add_tile(const Row& value, int64_t length, const float* weights, int64_t dim, int64_t from,
               float* out) {

@@ -1,5 +1,5 @@
-// Sixteen floats at a time, in the vector types that GCC and clang share: 512-bit registers where
-// there are some, two or four smaller ones elsewhere.
+// As many floats at a time as a register holds, in the vector types that GCC and clang share. Types
+// that are wider than a register would do everywhere, but GCC keeps them in memory.
 #pragma once
 
 #include <cstdint>
@@ -9,47 +9,57 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
-#ifdef __F16C__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
 namespace ramet {
 
-constexpr int kLanes = 16;
+#if defined __AVX512F__
+constexpr int kLanes = 16, kRegisters = 32;
+#elif defined __AVX2__
+constexpr int kLanes = 8, kRegisters = 16;
+#elif defined __aarch64__
+constexpr int kLanes = 4, kRegisters = 32;
+#else
+constexpr int kLanes = 4, kRegisters = 16;
+#endif
 
-typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t Shorts __attribute__((vector_size(32)));
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef uint16_t Shorts __attribute__((vector_size(2 * kLanes)));
 
 inline Floats all(float x) { return x - Floats{}; }
+
+inline Words widened(Shorts x) {
+#if defined __AVX512F__
+  return (Words)_mm512_cvtepu16_epi32((__m256i)x);
+#elif defined __AVX2__
+  return (Words)_mm256_cvtepu16_epi32((__m128i)x);
+#else
+  return __builtin_convertvector(x, Words);
+#endif
+}
 
 template <typename T>
 inline Floats load(const T* from) {
   Floats x;
   if constexpr (std::is_same_v<T, float>) {
     std::memcpy(&x, from, sizeof x);
-#ifdef __AVX512F__
-  } else if constexpr (std::is_same_v<T, c10::BFloat16>) {
-    __m256i half;
-    std::memcpy(&half, from, sizeof half);
-    x = (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
-  } else if constexpr (std::is_same_v<T, c10::Half>) {
-    __m256i half;
-    std::memcpy(&half, from, sizeof half);
-    x = (Floats)_mm512_cvtph_ps(half);
-#endif
   } else if constexpr (std::is_same_v<T, c10::BFloat16>) {
     Shorts half;
     std::memcpy(&half, from, sizeof half);
-    Words bits = __builtin_convertvector(half, Words) << 16;
-    std::memcpy(&x, &bits, sizeof x);
-#ifdef __F16C__
+    x = (Floats)(widened(half) << 16);
+#if defined __AVX512F__ || (defined __AVX2__ && defined __F16C__)
   } else if constexpr (std::is_same_v<T, c10::Half>) {
-    __m128i half[2];
-    std::memcpy(half, from, sizeof half);
-    const __m256 wide[2] = {_mm256_cvtph_ps(half[0]), _mm256_cvtph_ps(half[1])};
-    std::memcpy(&x, wide, sizeof x);
+    Shorts half;
+    std::memcpy(&half, from, sizeof half);
+#ifdef __AVX512F__
+    x = (Floats)_mm512_cvtph_ps((__m256i)half);
+#else
+    x = (Floats)_mm256_cvtph_ps((__m128i)half);
+#endif
 #endif
   } else {
     for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(from[i]);
@@ -97,18 +107,20 @@ inline Floats across_from(Floats x) {
   return across_from<Bit>(x, std::make_integer_sequence<int, kLanes>{});
 }
 
+template <int Bit = kLanes / 2>
 inline float sum(Floats x) {
-  x += across_from<8>(x);
-  x += across_from<4>(x);
-  x += across_from<2>(x);
-  return x[0] + x[1];
+  if constexpr (Bit == 1)
+    return x[0] + x[1];
+  else
+    return sum<Bit / 2>(x + across_from<Bit>(x));
 }
 
+template <int Bit = kLanes / 2>
 inline float largest(Floats x) {
-  x = larger(x, across_from<8>(x));
-  x = larger(x, across_from<4>(x));
-  x = larger(x, across_from<2>(x));
-  return x[0] > x[1] ? x[0] : x[1];
+  if constexpr (Bit == 1)
+    return x[0] > x[1] ? x[0] : x[1];
+  else
+    return largest<Bit / 2>(larger(x, across_from<Bit>(x)));
 }
 
 // exp(x) for x <= 0 and not NaN, to a few units in the last place; 0 below -87.
@@ -157,11 +169,13 @@ inline void swap_blocks(Floats& a, Floats& b, std::integer_sequence<int, Lane...
   a = low;
 }
 
-template <int Bit>
-inline void transpose_step(Floats* rows) {
+// A square matrix, in place: blocks off the diagonal change sides, halving their size.
+template <int Bit = kLanes / 2>
+inline void transpose(Floats* rows) {
   for (int i = 0; i < kLanes; ++i)
     if (!(i & Bit))
       swap_blocks<Bit>(rows[i], rows[i | Bit], std::make_integer_sequence<int, kLanes>{});
+  if constexpr (Bit > 1) transpose<Bit / 2>(rows);
 }
 
 template <int Bit, int... Lane>
@@ -170,27 +184,13 @@ inline Floats fold(Floats a, Floats b, std::integer_sequence<int, Lane...>) {
          __builtin_shufflevector(a, b, ((Lane & Bit) ? kLanes + Lane : Lane + Bit)...);
 }
 
-template <int Bit>
-inline void fold_step(Floats* rows) {
+// The sums of the rows of a square matrix, as one row; theirs are used up.
+template <int Bit = kLanes / 2>
+inline Floats sums(Floats* rows) {
   for (int i = 0; i < Bit; ++i)
     rows[i] = fold<Bit>(rows[i], rows[i | Bit], std::make_integer_sequence<int, kLanes>{});
-}
-
-// The sums of 16 rows, as one row; theirs are used up.
-inline Floats sums(Floats* rows) {
-  fold_step<8>(rows);
-  fold_step<4>(rows);
-  fold_step<2>(rows);
-  fold_step<1>(rows);
+  if constexpr (Bit > 1) return sums<Bit / 2>(rows);
   return rows[0];
-}
-
-// A matrix of 16 by 16, in place: blocks off the diagonal change sides, halving their size.
-inline void transpose(Floats* rows) {
-  transpose_step<8>(rows);
-  transpose_step<4>(rows);
-  transpose_step<2>(rows);
-  transpose_step<1>(rows);
 }
 
 }  // namespace ramet
