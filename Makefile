@@ -15,8 +15,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## run two programs on SmolLM2-135M and show what sharing saved
 	$(BIN)/python examples/demo.py
 
-test: $(READY)  ## the everyday tests, under 15 minutes on 2 cores
-	$(BIN)/pytest
+test: $(READY)  ## the everyday tests in two processes, under 15 minutes on 2 cores
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-long: $(READY)  ## the long lane: full lattice, long simulations
 	$(BIN)/pytest -m slow --timeout 7200
