@@ -4,7 +4,8 @@
 // a row (as in llama.cpp's Q8_0). A row's result depends on no other row, and its sums are taken in
 // one order however many rows there are. A weight is stored as its value + 128, so that it is the
 // unsigned side of the processor's dot products of 4 bytes (VNNI); the 128 is taken back by the sum
-// of the row's activations in the group.
+// of the row's activations in the group. Where there are none, both sides are widened to 2 bytes, whose
+// products are added in pairs. All of these sums are exact.
 //
 // Before either is quantized, each group is rotated by a Hadamard matrix, which changes no product
 // and spreads outliers over the group (QuaRot, arXiv 2404.00456, section 3).
@@ -27,13 +28,13 @@
 namespace ramet {
 namespace {
 
-constexpr int kGroup = 64;          // inputs that share a scale
-constexpr int kStep = 4;            // inputs of one dot product
+constexpr int kGroup = 64;                   // inputs that share a scale
+constexpr int kStep = 4;                     // inputs of one dot product
 constexpr int kRows = kLanes == 16 ? 6 : 3;  // rows that share a load of weights
-constexpr int64_t kPanel = 40 * kRows;  // at most, rows whose activations stay in the cache
+constexpr int64_t kPanel = 40 * kRows;       // at most, rows whose activations stay in the cache
 
 // A step of weights, and what adds its dot products with a row's inputs to their sums.
-#if (defined __AVX512F__ && defined __AVX512VNNI__) || defined __AVXVNNI__
+#if defined __AVX512VNNI__ || (defined __AVXVNNI__ && !defined __AVX512F__)
 using Input = int8_t;
 using Step = Ints;
 
@@ -42,7 +43,7 @@ inline Step split(Ints weights) { return weights; }
 inline Ints dot(Ints sums, Step weights, const Input* x) {
   int32_t inputs;
   std::memcpy(&inputs, x, sizeof inputs);
-#ifdef __AVX512F__
+#ifdef __AVX512VNNI__
   return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, _mm512_set1_epi32(inputs));
 #else
   return (Ints)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)weights, _mm256_set1_epi32(inputs));
@@ -85,7 +86,8 @@ template <int... Lane>
 inline void put_inputs(Ints whole, Input* to, std::integer_sequence<int, Lane...>) {
   typedef Input Some __attribute__((vector_size(sizeof(Input) * kLanes)));
   if constexpr (sizeof(Input) == 2)
-    whole = __builtin_shufflevector(whole, whole, ((Lane & ~3) | (Lane & 1) << 1 | (Lane & 2) >> 1)...);
+    whole = __builtin_shufflevector(whole, whole,
+                                    ((Lane & ~3) | (Lane & 1) << 1 | (Lane & 2) >> 1)...);
   const Some some = __builtin_convertvector(whole, Some);
   std::memcpy(to, &some, sizeof some);
 }
@@ -174,8 +176,7 @@ void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row,
       for (int v = 0; v < kVectors; ++v)
         sums[r][v] = Ints{} - 128 * in.sums[(row + r) * groups + group];
     const Input* x = in.values + (row * groups + group) * kGroup;
-    for (int step = 0; step < kGroup; step += kStep, w += kStep * kOutputs)
-      {
+    for (int step = 0; step < kGroup; step += kStep, w += kStep * kOutputs) {
       Step some[kVectors];
       for (int v = 0; v < kVectors; ++v) {
         Ints bytes;
@@ -185,7 +186,7 @@ void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row,
       for (int r = 0; r < Rows; ++r)
         for (int v = 0; v < kVectors; ++v)
           sums[r][v] = dot(sums[r][v], some[v], x + r * groups * kGroup + step);
-      }
+    }
     for (int v = 0; v < kVectors; ++v) {
       const Floats of_weights = load(scales + v * kLanes);
       for (int r = 0; r < Rows; ++r)
