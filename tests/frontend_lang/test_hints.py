@@ -287,7 +287,7 @@ class Bare:
         (3, "type must be int, float, bool, str, a Literal, an Enum, a dataclass, a TypedDict"),
         (Bare, "not Bare: Unable to generate pydantic-core schema"),
         (list[Bare], "Unable to generate pydantic-core schema"),
-        (lambda: None, "not a function"),
+        pytest.param(lambda: None, "not a function", id="a function"),
         (Annotated[str, Field(pattern="(?=a)")], "regex parse error"),
         (Card(name="a"), "not a Card"),
         (Literal["a", ""], "an option is empty"),

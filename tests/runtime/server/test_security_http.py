@@ -172,9 +172,10 @@ BODIES = [
     (b'--a\r\nContent-Disposition: form-data; name="x"\r\n\r\ny\r\n--a--\r\n',
      {"Content-Type": "multipart/form-data; boundary=a"}),
 ]  # fmt: skip
+NAMES = ("a bomb", "packed", "called text", "a form", "a form of parts")
 
 
-@pytest.mark.parametrize(("content", "headers"), BODIES, ids=str)
+@pytest.mark.parametrize(("content", "headers"), BODIES, ids=NAMES)
 def test_a_body_is_json_as_it_comes(
     byte_tokenizer: Tokenizer, content: bytes, headers: dict[str, str]
 ) -> None:
