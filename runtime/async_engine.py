@@ -11,6 +11,7 @@ from contextlib import suppress
 from contextvars import Token, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Any, Protocol, Self, TypedDict, TypeVar, Unpack
 from weakref import WeakSet
 
@@ -29,6 +30,10 @@ from ramet.runtime.run import Run
 from ramet.runtime.works import Works
 
 T = TypeVar("T")
+
+_ROOM = 0.02
+"""Of the time of a step in which runs ended, for those to come that take their places: who comes
+later waits for all of the next step."""
 
 
 class Start(TypedDict, total=False):
@@ -338,27 +343,38 @@ class AsyncEngine:
     def _work(self) -> None:
         try:
             while not self._stop:
-                self._take_calls(wait=not self._jobs and not self._engine.core.busy)
-                self._round()
+                idle = not self._jobs and not self._engine.core.busy
+                self._take_calls(wait=None if idle else 0.0)
+                began = perf_counter()
+                if self._round():
+                    self._take_calls(wait=(perf_counter() - began) * _ROOM)
         finally:
             with self._gate:  # nothing is put into the queue after this
                 self._stop = True
-            self._take_calls(wait=False)
+            self._take_calls(wait=0.0)
             self._fail_all(EngineClosed("the engine was closed"))
 
-    def _round(self) -> None:
+    def _round(self) -> bool:
+        """Whether a run ended that is waited for."""
+        ended: list[Run] = []
         try:
-            for run in self._engine.round(self._jobs):
+            ended = self._engine.round(self._jobs)
+            for run in ended:
                 self._jobs.pop(run).end(run.outcome())
         except Exception as error:
             self._engine.core.failing += 1
             self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
+        return bool(ended)
 
-    def _take_calls(self, *, wait: bool) -> None:
+    def _take_calls(self, *, wait: float | None) -> None:
+        """Those that are there, and those that come within so many seconds; None: at least one."""
+        until = perf_counter() + (wait or 0.0)
         with suppress(Empty):
+            if wait is None:
+                self._calls.get()()
             while True:
-                self._calls.get(block=wait)()
-                wait = False
+                left = until - perf_counter()
+                self._calls.get(block=left > 0, timeout=max(left, 0.0))()
 
     def _start(self, job: _Job) -> None:
         try:

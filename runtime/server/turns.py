@@ -140,7 +140,10 @@ class Turns:
         self, tenant: Tenant, reservation: Reservation | None = None
     ) -> AsyncGenerator[None, None]:
         """Inside, the run may run. Raises `Refused` after waiting for too long, and at once if
-        there is no `reservation`, which whoever made it releases, and no room."""
+        there is no `reservation`, which whoever made it releases, and no room.
+
+        Runs often end together. All that get their turns then begin before any of those that are
+        over is answered: the engine would start its next step with a part of them."""
         held = self.reserve(tenant) if reservation is None else reservation
         try:
             await self._wait(held)
@@ -155,6 +158,8 @@ class Turns:
             if reservation is None:
                 self.release(held)
             self._next()
+        for _ in range(2):  # whose turn has come wakes, and begins
+            await asyncio.sleep(0)
 
     def end_all(self, error: Refused) -> None:
         """Whoever waits for a turn gets that error."""
