@@ -95,9 +95,9 @@ inline void put_inputs(Ints whole, Input* to, std::integer_sequence<int, Lane...
 // The input of a layer, quantized.
 struct Inputs {
   int64_t groups;
-  const Input* values;   // [rows, groups * kGroup]
-  const float* scales;   // [rows, groups]
-  const int32_t* sums;   // [rows, groups]
+  const Input* values;    // [rows, groups * kGroup]
+  const float* scales;    // [rows, groups]
+  const int32_t* starts;  // [rows, groups], -128 times the sum of each group
 };
 
 struct Weights {
@@ -108,7 +108,7 @@ struct Weights {
 template <int Bit, int... Lane>
 inline Floats butterfly(Floats x, std::integer_sequence<int, Lane...>) {
   const Floats signs = {((Lane & Bit) ? -1.0f : 1.0f)...};
-  return __builtin_shufflevector(x, x, (Lane ^ Bit)...) + x * signs;
+  return across_from<Bit>(x) + x * signs;
 }
 
 template <int Bit = 1>
@@ -119,64 +119,61 @@ inline Floats butterflies(Floats x) {
     return butterflies<2 * Bit>(butterfly<Bit>(x, std::make_integer_sequence<int, kLanes>{}));
 }
 
-// A group by the Hadamard matrix of Sylvester's construction over the root of its size, in place.
-inline void rotate(float* group) {
+constexpr int kParts = kGroup / kLanes;
+
+// A group by the Hadamard matrix of Sylvester's construction over the root of its size.
+inline void rotate(const float* group, Floats (&to)[kParts]) {
   static_assert(kGroup == 64, "the root is 8");
-  constexpr int kCount = kGroup / kLanes;
-  Floats x[kCount];
-  for (int i = 0; i < kCount; ++i) x[i] = butterflies(load(group + i * kLanes));
-  for (int bit = 1; bit < kCount; bit *= 2)
-    for (int i = 0; i < kCount; ++i)
+  for (int i = 0; i < kParts; ++i) to[i] = butterflies(load(group + i * kLanes));
+  for (int bit = 1; bit < kParts; bit *= 2)
+    for (int i = 0; i < kParts; ++i)
       if (!(i & bit)) {
-        const Floats a = x[i], b = x[i | bit];
-        x[i] = a + b, x[i | bit] = a - b;
+        const Floats a = to[i], b = to[i | bit];
+        to[i] = a + b, to[i | bit] = a - b;
       }
-  for (int i = 0; i < kCount; ++i) store(group + i * kLanes, x[i] * 0.125f);
+  for (Floats& part : to) part *= 0.125f;
 }
 
-// The row's groups are rotated in place.
-inline void quantize(float* row, int64_t groups, Input* values, float* scales,
-                     int32_t* sums) {
+inline void quantize(const float* row, int64_t groups, Input* values, float* scales,
+                     int32_t* starts) {
   for (int64_t group = 0; group < groups; ++group, row += kGroup, values += kGroup) {
-    rotate(row);
-    Floats most{}, unsound{};
-    for (int i = 0; i < kGroup; i += kLanes) {
-      const Floats x = load(row + i);
-      most = larger(x < Floats{} ? -x : x, most);
-      unsound += x - x;  // NaN for what is not finite
-    }
-    float peak = 0;
-    for (int i = 0; i < kLanes; ++i) peak = std::max(peak, most[i]);
+    Floats turned[kParts];
+    Ints most{};  // as bits, among which infinity and NaN are the largest
+    rotate(row, turned);
+    for (const Floats& x : turned) most = larger((Ints)x & 0x7fffffff, most);
+    const int32_t bits = largest(most);
+    float peak;
+    std::memcpy(&peak, &bits, sizeof peak);
     const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
     Ints total{};
-    for (int i = 0; i < kGroup; i += kLanes) {
-      const Floats shifted = load(row + i) * inverse + 12582912.0f;  // rounds: 1.5 * 2^23
+    for (int i = 0; i < kParts; ++i) {
+      const Floats shifted = turned[i] * inverse + 12582912.0f;  // rounds: 1.5 * 2^23
       const Ints whole = __builtin_convertvector(shifted - 12582912.0f, Ints);
       total += whole;
-      put_inputs(whole, values + i, std::make_integer_sequence<int, kLanes>{});
+      put_inputs(whole, values + i * kLanes, std::make_integer_sequence<int, kLanes>{});
     }
-    int32_t sum_of_group = 0;
-    for (int i = 0; i < kLanes; ++i) sum_of_group += total[i];
-    scales[group] = peak / 127.0f + sum(unsound);
-    sums[group] = sum_of_group;
+    scales[group] = peak / 127.0f;  // what is not finite makes a row that is not
+    starts[group] = -128 * sum(total);
   }
 }
 
 // One block of outputs for some rows.
 template <int Rows>
-void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row,
+void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row, Ahead ahead,
           const Output& output) {
-  const int64_t groups = in.groups;
-  const uint8_t* w = weights.values + block * groups * kGroup * kOutputs;
+  const int64_t groups = in.groups, size = groups * kGroup * kOutputs;
+  const uint8_t* w = weights.values + block * size;
   const float* scales = weights.scales + block * groups * kOutputs;
   Floats result[Rows][kVectors] = {};
   for (int64_t group = 0; group < groups; ++group, scales += kOutputs) {
     Ints sums[Rows][kVectors];
     for (int r = 0; r < Rows; ++r)
       for (int v = 0; v < kVectors; ++v)
-        sums[r][v] = Ints{} - 128 * in.sums[(row + r) * groups + group];
+        sums[r][v] = Ints{} + in.starts[(row + r) * groups + group];
     const Input* x = in.values + (row * groups + group) * kGroup;
     for (int step = 0; step < kGroup; step += kStep, w += kStep * kOutputs) {
+      if (ahead.turn())
+        for (int at = 0; at < kStep * kOutputs; at += 64) __builtin_prefetch(w + size + at);
       Step some[kVectors];
       for (int v = 0; v < kVectors; ++v) {
         Ints bytes;
@@ -215,28 +212,29 @@ at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   TORCH_CHECK(size <= padded && size > padded - kGroup, "linear: the input has ", size,
               " columns, the weight about ", padded);
 
-  const at::Tensor values = at::empty({rows, padded}, x.options().dtype(sizeof(Input) == 1 ? at::kChar : at::kShort));
+  constexpr at::ScalarType kInput = sizeof(Input) == 1 ? at::kChar : at::kShort;
+  const at::Tensor values = at::empty({rows, padded}, x.options().dtype(kInput));
   const at::Tensor factors = at::empty({rows, groups}, x.options());
-  const at::Tensor sums = at::empty({rows, groups}, x.options().dtype(at::kInt));
+  const at::Tensor starts = at::empty({rows, groups}, x.options().dtype(at::kInt));
   const at::Tensor out = at::empty({rows, outputs}, x.options());
   Input* to = values.data_ptr<Input>();
   float* to_factors = factors.data_ptr<float>();
-  int32_t* to_sums = sums.data_ptr<int32_t>();
+  int32_t* to_starts = starts.data_ptr<int32_t>();
   at::parallel_for(0, rows, 8, [&](int64_t first, int64_t last) {
     std::vector<float> scratch(padded);
     for (int64_t row = first; row < last; ++row) {
       around.before(x, row, size, scratch.data());
       std::fill(scratch.begin() + size, scratch.end(), 0.0f);
       quantize(scratch.data(), groups, to + row * padded, to_factors + row * groups,
-               to_sums + row * groups);
+               to_starts + row * groups);
     }
   });
 
-  const Inputs in{groups, to, to_factors, to_sums};
+  const Inputs in{groups, to, to_factors, to_starts};
   const Weights weights{weight.const_data_ptr<uint8_t>(), scales.const_data_ptr<float>()};
   const Output output = around.after(out);
-  each_tile<kRows>(rows, blocks, kPanel, [&](auto count, int64_t block, int64_t row) {
-    tile<decltype(count)::value>(in, weights, block, row, output);
+  each_tile<kRows>(rows, blocks, kPanel, [&](auto count, int64_t block, int64_t row, Ahead ahead) {
+    tile<decltype(count)::value>(in, weights, block, row, ahead, output);
   });
   return out;
 }

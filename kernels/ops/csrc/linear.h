@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <type_traits>
 
@@ -122,9 +123,23 @@ void as_constant(int64_t number, const Call& call) {
   }
 }
 
-// Calls tile(count, block, row) for each block of outputs and up to Most rows at a time. All blocks
-// that a thread has pass by `panel` rows or a few more, whose inputs stay in the cache, before the
-// next ones are begun. Rows are parted evenly.
+// Which steps of the next block's weights a tile asks for while it multiplies by its own: the tiles
+// that share a block take turns, so that memory is read evenly while all of them are computed.
+struct Ahead {
+  int64_t wait, every;
+
+  static Ahead never() { return {std::numeric_limits<int64_t>::max(), 1}; }
+
+  bool turn() {
+    if (wait-- > 0) return false;
+    wait = every - 1;
+    return true;
+  }
+};
+
+// Calls tile(count, block, row, ahead) for each block of outputs and up to Most rows at a time. All
+// blocks that a thread has pass by `panel` rows or a few more, whose inputs stay in the cache, before
+// the next ones are begun. Rows are parted evenly.
 template <int Most, typename Tile>
 void each_tile(int64_t rows, int64_t blocks, int64_t panel, const Tile& tile) {
   const int64_t panels = std::max<int64_t>(1, parts(rows, std::max<int64_t>(panel, Most)));
@@ -133,10 +148,12 @@ void each_tile(int64_t rows, int64_t blocks, int64_t panel, const Tile& tile) {
     for (int64_t begin = 0; begin < rows; begin += rows_of_panel) {
       const int64_t end = std::min(rows, begin + rows_of_panel);
       for (int64_t block = first; block < last; ++block) {
+        const int64_t tiles = parts(end - begin, Most);
         int64_t row = begin;
-        for (int64_t left = parts(end - begin, Most); left > 0; --left) {
-          const int64_t count = parts(end - row, left);
-          as_constant<Most>(count, [&](auto constant) { tile(constant, block, row); });
+        for (int64_t i = 0; i < tiles; ++i) {
+          const int64_t count = parts(end - row, tiles - i);
+          const Ahead ahead = block + 1 < last ? Ahead{i, tiles} : Ahead::never();
+          as_constant<Most>(count, [&](auto constant) { tile(constant, block, row, ahead); });
           row += count;
         }
       }

@@ -90,10 +90,11 @@ at::Tensor panel_linear(const at::Tensor& x, const at::Tensor& weight, int64_t o
   const Input* from = ready.const_data_ptr<Input>();
   const Weight* weights = weight.const_data_ptr<Weight>();
   const int64_t most = kBytes / int64_t(sizeof(Input)) / std::max<int64_t>(1, padded);
-  each_tile<kRowsOfPanel>(rows, weight.size(0), most, [&](auto count, int64_t block, int64_t row) {
-    tile<Kind, decltype(count)::value>(from, padded, weights + block * padded * kOutputs, block,
-                                       row, output);
-  });
+  each_tile<kRowsOfPanel>(
+      rows, weight.size(0), most, [&](auto count, int64_t block, int64_t row, Ahead) {
+        tile<Kind, decltype(count)::value>(from, padded, weights + block * padded * kOutputs,
+                                           block, row, output);
+      });
   return out;
 }
 

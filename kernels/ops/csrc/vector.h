@@ -94,29 +94,32 @@ inline void store_some(T* to, Floats x, int count) {
   }
 }
 
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+template <typename Vector>
+inline Vector larger(Vector a, Vector b) {
+  return a > b ? a : b;
+}
 
 // Each lane's neighbour at a distance that is a power of 2, round a circle of twice that.
-template <int Bit, int... Lane>
-inline Floats across_from(Floats x, std::integer_sequence<int, Lane...>) {
+template <int Bit, typename Vector, int... Lane>
+inline Vector across_from(Vector x, std::integer_sequence<int, Lane...>) {
   return __builtin_shufflevector(x, x, (Lane ^ Bit)...);
 }
 
-template <int Bit>
-inline Floats across_from(Floats x) {
+template <int Bit, typename Vector>
+inline Vector across_from(Vector x) {
   return across_from<Bit>(x, std::make_integer_sequence<int, kLanes>{});
 }
 
-template <int Bit = kLanes / 2>
-inline float sum(Floats x) {
+template <int Bit = kLanes / 2, typename Vector>
+inline auto sum(Vector x) {
   if constexpr (Bit == 1)
     return x[0] + x[1];
   else
     return sum<Bit / 2>(x + across_from<Bit>(x));
 }
 
-template <int Bit = kLanes / 2>
-inline float largest(Floats x) {
+template <int Bit = kLanes / 2, typename Vector>
+inline auto largest(Vector x) {
   if constexpr (Bit == 1)
     return x[0] > x[1] ? x[0] : x[1];
   else
