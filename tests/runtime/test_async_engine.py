@@ -2,9 +2,13 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 import ramet
 from ramet.runtime import AsyncEngine, Engine, EngineConfig, Finished, TextDelta
@@ -216,5 +220,30 @@ def test_events_are_told_in_the_loop_and_what_that_raises_ends_the_run(
             await engine.follow(story, {"prompt": "fail", "tokens": 900}, fail)
         await engine.run(story, "after")
         assert model.forwards < before + 500
+
+    serve(body)
+
+
+def test_who_takes_the_place_of_a_run_that_ended_begins_with_the_next_step(
+    serve: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ramet.runtime.async_engine._ROOM", 10.0)  # times a step of 20 ms
+
+    async def body(engine: AsyncEngine, model: ToyModel) -> None:
+        forward = model.forward
+
+        def slow(*args: Any) -> Tensor:
+            time.sleep(0.02)
+            return forward(*args)
+
+        monkeypatch.setattr(model, "forward", slow)
+        beside = asyncio.create_task(engine.run(story, "beside", tokens=900))
+        ends: list[int] = []
+        for prompt in ("one", "two", "three", "four"):
+            await engine.run(story, prompt, tokens=4)
+            ends.append(model.forwards)
+        assert [after - before for before, after in pairwise(ends)] == [4, 4, 4]
+        beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
 
     serve(body)

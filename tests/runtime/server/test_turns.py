@@ -52,6 +52,32 @@ def test_tenants_take_turns() -> None:
     with_turns(body, running=1)
 
 
+def test_those_whose_turn_comes_begin_before_those_that_are_over_are_answered() -> None:
+    async def body(turns: Turns) -> None:
+        told: list[str] = []
+        first, last = asyncio.Event(), asyncio.Event()
+
+        async def run(name: str, until: asyncio.Event) -> None:
+            async with turns.turn(A):
+                told.append(f"{name} begins")
+                await until.wait()
+            told.append(f"{name} is answered")
+
+        runs = [("a", first), ("b", first), ("c", last), ("d", last)]
+        tasks = [asyncio.create_task(run(*each)) for each in runs]
+        await asyncio.sleep(0)
+        first.set()
+        await asyncio.gather(*tasks[:2])
+        assert told == [
+            *("a begins", "b begins", "c begins", "d begins"),
+            *("a is answered", "b is answered"),
+        ]
+        last.set()
+        await asyncio.gather(*tasks)
+
+    with_turns(body, running=2)
+
+
 def test_a_tenant_takes_half_while_others_wait_and_never_all() -> None:
     async def body(turns: Turns) -> None:
         order: list[str] = []

@@ -7,14 +7,15 @@ import pytest
 
 from ramet.runtime import Engine, EngineConfig
 from ramet.runtime.server import ServerConfig
-from ramet.runtime.server.serve import _Wire, serve
+from ramet.runtime.server.connection import Wire
+from ramet.runtime.server.serve import serve
 from ramet.runtime.tokenizer import Tokenizer
 from tests.runtime.conftest import ToyModel
 
 ASK = b"%b / HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
-def asked(method: bytes, kind: type[h11.Connection] = _Wire) -> h11.Connection:
+def asked(method: bytes, kind: type[h11.Connection] = Wire) -> h11.Connection:
     """A connection that was asked for something."""
     found = kind(h11.SERVER)
     found.receive_data(ASK % method)
