@@ -4,6 +4,7 @@ import random
 
 import pytest
 from cache_world import CutChain
+from tables import grown
 
 from ramet.cache import BlockPool, BlockTable
 
@@ -12,13 +13,6 @@ def cut_pool(bits: int, num_blocks: int = 16) -> BlockPool:
     pool = BlockPool(num_blocks, 2)
     pool.chain = CutChain(bits)
     return pool
-
-
-def grown(pool: BlockPool, tokens: list[int], scope: bytes = b"") -> BlockTable:
-    table = BlockTable(pool, scope)
-    table.reserve(len(tokens))
-    table.commit(tokens)
-    return table
 
 
 def test_other_tokens_under_the_same_key_are_no_hit() -> None:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
+from tables import grow
 
 from ramet.cache import (
     BlockPool,
@@ -34,12 +35,6 @@ def grown(pool: BlockPool, tokens: list[int], scope: bytes, maker: str = "") -> 
     table.adopt(tokens)
     grow(table, tokens[table.length :])
     return table
-
-
-def grow(table: BlockTable, tokens: list[int]) -> list[Copy]:
-    copies = table.reserve(len(tokens))
-    table.commit(tokens)
-    return copies
 
 
 def found(pool: BlockPool, tokens: list[int], scope: bytes) -> int:

@@ -1,16 +1,11 @@
-"""Beam search written out plainly: every continuation of every beam, sorted. And its near ties.
-And logits of the toy model that have none."""
+"""Beam search written out plainly: every continuation of every beam, sorted. And its near ties."""
 
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ramet.params import SamplingParams
-from tests.runtime.conftest import TOY_VOCAB
 
 Tokens = tuple[int, ...]
 Logprobs = Callable[[Tokens], Sequence[float]]
@@ -71,10 +66,3 @@ def _edge(ranked: Sequence[Scored], beams: int) -> float:
     if len(ranked) <= beams:
         return math.inf
     return ranked[beams - 1].score - ranked[beams].score
-
-
-def words(pairs: list[tuple[int, int]]) -> Tensor:
-    """Logits `[TOY_VOCAB]` after (token, position) pairs, in place of the toy model's own: as far
-    from each other in sums as they are alone."""
-    seed = hash(tuple(pairs)) & 0xFFFFFFFF
-    return 2 * torch.randn(TOY_VOCAB, generator=torch.Generator().manual_seed(seed))

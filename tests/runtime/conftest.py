@@ -76,6 +76,12 @@ def toy_logits(pairs: list[tuple[int, int]]) -> Tensor:
     return torch.randperm(TOY_VOCAB, generator=generator).float() * 0.1
 
 
+def random_logits(pairs: list[tuple[int, int]]) -> Tensor:
+    """In place of `toy_logits`: as far from each other in sums as they are alone."""
+    generator = torch.Generator().manual_seed(hash(tuple(pairs)) & 0xFFFFFFFF)
+    return 2 * torch.randn(TOY_VOCAB, generator=generator)
+
+
 def toy_text(tokens: list[int], count: int) -> list[int]:
     """What the toy model goes on with greedily, worked out without any cache."""
     known = list(tokens)
@@ -167,3 +173,9 @@ def toy_model(core: EngineCore) -> ToyModel:
 def toy_words(tokenizer: Tokenizer, prompt: str, count: int) -> str:
     """The text that the toy model goes on with greedily, worked out without any cache."""
     return tokenizer.decode(toy_text(tokenizer.encode([Piece(prompt)], start=True), count))
+
+
+@pytest.fixture
+def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two sums of the toy model's logits are near each other either."""
+    monkeypatch.setitem(globals(), "toy_logits", random_logits)

@@ -25,6 +25,12 @@ def tips(s: ramet.State, count: int = 3) -> object:
     return {"tips": branches["tip"], "summary": s["summary"]}
 
 
+@ramet.program
+def outline(s: ramet.State, topic: str) -> object:
+    s += "Outline " + topic + ":" + gen("points", 8)
+    return s["points"]
+
+
 def run(engine: Engine, program: Any, **arguments: Any) -> Finished:
     """Run with an audit after every step; a run that waits for nothing fails."""
     one = engine.start(program, arguments)

@@ -9,17 +9,10 @@ import ramet
 from ramet.runtime import Engine, Event, Finished, TextDelta
 from ramet.runtime.run import Run
 from ramet.runtime.text import TextStream
-from tests.runtime import conftest
 from tests.runtime.beam_oracle import encoded
-from tests.runtime.beams import words
 from tests.runtime.conftest import TOY_EOS, ToyEngine, all_back
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conftest, "toy_logits", words)
+pytestmark = pytest.mark.usefixtures("one_thread", "no_ties")
 
 
 @ramet.program

@@ -9,18 +9,11 @@ import ramet
 from ramet.runtime import Engine
 from ramet.runtime.errors import ConstraintError, GenerationError
 from ramet.runtime.grammar import Grammar
-from tests.runtime import conftest
 from tests.runtime.beam_oracle import encoded
-from tests.runtime.beams import words
 from tests.runtime.conftest import ToyEngine, all_back
 from tests.runtime.running import run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conftest, "toy_logits", words)
+pytestmark = pytest.mark.usefixtures("one_thread", "no_ties")
 
 
 DIGIT = {"regex": "[0-9]", "beams": 4}
