@@ -44,6 +44,7 @@ bench: $(READY)  ## speed against transformers on the same machine, memory saved
 	$(BIN)/python bench/kernels.py --json bench/results/kernels.json
 	$(BIN)/python bench/scaling.py
 	$(BIN)/python bench/peers.py
+	$(BIN)/python bench/bounds.py
 	$(BIN)/python bench/engine.py
 	$(BIN)/python bench/sharing.py
 	$(BIN)/python bench/search.py

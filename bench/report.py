@@ -27,6 +27,16 @@ SECTIONS = (
         outside.peers,
     ),
     Section(
+        "What the processor allows",
+        "bounds",
+        "python bench/bounds.py",
+        "The same workloads, had nothing to be done but the linear layers' products of what our "
+        "engine cannot share, at the speed they have in registers, or one reading of the weights a "
+        "step. A target that needs more than that is bold: it was set on a processor on which the "
+        "peer is slower (`docs/decisions/0034`).",
+        outside.bounds,
+    ),
+    Section(
         "The engine beside transformers",
         "engine-cpu",
         "python bench/engine.py",

@@ -6,6 +6,7 @@ from reporting.section import Body
 from reporting.tables import cell, number, percent, plain, table, times
 
 NARROW = ("bfloat16", "int8")
+OURS = ("float32", *NARROW)
 PEERS = (
     "vllm bfloat16",
     "vllm float32",
@@ -29,7 +30,7 @@ def peers(record: Record, body: Body) -> None:
 
 def _speeds(rows: list[Row], body: Body) -> None:
     found = {name for row in rows for name in row["per_s"]}
-    ours = [name for name in ("float32", "bfloat16", "int8") if name in found]
+    ours = [name for name in OURS if name in found]
     names = [name for name in PEERS if name in found]
     names += sorted(found - {*ours, *names})
     head = ["workload", "a second", *(f"ramet {name}" for name in ours), *names]
@@ -106,6 +107,40 @@ def reached(value: float, target: float | None, *, most: bool = False) -> str:
     if target is None:
         return "–"
     return "yes" if (value <= target if most else value >= target) else "**no**"
+
+
+def bounds(record: Record, body: Body) -> None:
+    limit = record.more["ceilings"]
+    told = [f"{dtype} {number(limit[dtype] / 1e9)}" for dtype in OURS if dtype in limit]
+    body.say(
+        f"Billions of operations a second in registers: {', '.join(told)}. Read from memory: "
+        f"{number(limit['read'] / 1e9)} GB/s."
+    )
+    body.say(
+        table(
+            ["workload", "a second", "", "at most", "for the target", "ours", "of the most"],
+            (
+                [
+                    row["workload"],
+                    row["unit"],
+                    dtype,
+                    number(most),
+                    _needs(row["needed"].get(dtype), most),
+                    number(row["per_s"][dtype]),
+                    percent(row["per_s"][dtype] / most),
+                ]
+                for row in record.rows
+                for dtype, most in row["at_most"].items()
+            ),
+        )
+    )
+
+
+def _needs(speed: float | None, most: float) -> str:
+    """What a target needs; bold where nobody can have it."""
+    if speed is None:
+        return "–"
+    return number(speed) if speed <= most else f"**{number(speed)}**"
 
 
 def engine(record: Record, body: Body) -> None:
