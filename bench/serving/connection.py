@@ -67,6 +67,11 @@ class Connection:
         """Gone at once, whatever is under way."""
         self._writer.transport.abort()
 
+    @property
+    def usable(self) -> bool:
+        """Whether the other side has not ended it."""
+        return not (self._reader.at_eof() or self._writer.transport.is_closing())
+
     async def ask(self, request: bytes) -> Answer:
         """The whole answer, also of a stream."""
         parts = [part async for part in self.parts(request)]

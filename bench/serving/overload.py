@@ -1,12 +1,15 @@
 """Four times the load that the server can take: how fast it refuses, and what it still gets done.
 
-Programs of 16 tokens after a prompt that nobody sent before, from eight tenants, so that both the
-limit of a tenant and the queue are met; all settings but the keys are the server's own. The peak is
-what 128 clients get done that ask again as soon as they are answered: half of them run, half wait,
-so that no turn stays free. The overload is open: requests come four times as often as that, at
-random moments, each on a connection of its own, whether those before are answered or not. Both are
-measured in turns; what ends in the first seconds does not count. Equal programs that began together
-end together, in waves of 64 some seconds apart: so each turn takes a minute.
+Programs of 8 to 24 tokens after a prompt that nobody sent before, from eight tenants, so that both
+the limit of a tenant and the queue are met; all settings but the keys are the server's own. The
+peak is what 128 clients get done that ask again as soon as they are answered: half of them run,
+half wait, so that no turn stays free. The overload is open: requests come four times as often as
+that, at random moments, whether those before are answered or not; connections are kept, as HTTP
+clients do, and one is opened when all are busy. Both are measured in turns; what ends in the first
+seconds does not count.
+
+The lengths differ, as they do in life: equal programs that begin together end together, in waves of
+64 some seconds apart, and a minute has one wave more or less than the next.
 """
 
 import asyncio
@@ -19,20 +22,20 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from serving.connection import ask, post
+from serving.connection import Connection, post
 from serving.figures import quantile
 from serving.hosting import Hosted, hosted
 from serving.texts import words
 
 TENANTS, CLIENTS, TIMES = 8, 128, 4.0
-TOKENS, PROMPT = 16, 40
+TOKENS, PROMPT = (8, 24), 40
 TARGETS = {"refused_p99_ms": 50.0, "goodput": 0.95}
 KEYS = {f"key-{at}": f"tenant-{at}" for at in range(TENANTS)}
 
 SOURCE = """
-program short(prompt: str):
+program short(prompt: str, tokens: int):
     "{prompt}"
-    gen text(max_tokens=16, ignore_eos=true)
+    gen text(max_tokens=tokens, ignore_eos=true)
 """
 
 
@@ -58,6 +61,7 @@ class Phase:
         self._host = host
         self._draw = draw
         self._keys = cycle(KEYS)
+        self._idle: list[Connection] = []
         self._began = perf_counter()
 
     @property
@@ -65,14 +69,27 @@ class Phase:
         return perf_counter() - self._began
 
     async def send(self, due: float) -> None:
-        body = {"source": SOURCE, "arguments": {"prompt": words(self._draw, PROMPT)}}
+        arguments = {"prompt": words(self._draw, PROMPT), "tokens": self._draw.randint(*TOKENS)}
+        body = {"source": SOURCE, "arguments": arguments}
         request = post("/v1/programs", body, next(self._keys))
         sent = self.now
         try:
-            status = (await ask(self._host.port, request)).status
+            connection = await self._connection()
+            status = (await connection.ask(request)).status
         except OSError:
             status = 0
+        else:
+            self._idle.append(connection)
         self.sent.append(Sent(due, sent, self.now, status))
+
+    async def _connection(self) -> Connection:
+        """The one that was used last, of those that the server has not ended."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return await Connection.open(self._host.port)
 
     async def closed(self, clients: int, seconds: float) -> None:
         """Each client asks again as soon as it is answered."""
@@ -91,6 +108,11 @@ class Phase:
                 await asyncio.sleep(due - self.now)
                 group.create_task(self.send(due))
 
+    def end(self) -> None:
+        """Its connections are cut."""
+        for connection in self._idle:
+            connection.abort()
+
     def goodput(self, since: float, until: float) -> float:
         """Programs that were run to their end a second."""
         done = sum(each.status == 200 and since <= each.ended < until for each in self.sent)
@@ -108,18 +130,20 @@ async def measure(
     for turn in range(-1, turns):  # the first one warms up
         peak = Phase(host, draw)
         await peak.closed(clients, seconds if turn >= 0 else ramp)
+        peak.end()
         if turn < 0:
             continue
         peaks.append(peak.goodput(ramp, seconds))
         over = Phase(host, draw)
         await over.open(TIMES * peaks[-1], seconds)
+        over.end()
         overs.append(over.goodput(ramp, seconds))
         rates.append(sum(each.due >= ramp for each in over.sent) / (seconds - ramp))
         sent += (each for each in over.sent if each.due >= ramp)
     refused = [each.ms for each in sent if each.status in (429, 503)]
     ratios = [over / peak for over, peak in zip(overs, peaks, strict=True)]
     return {
-        "workload": f"{PROMPT} words, {TOKENS} tokens",
+        "workload": f"{PROMPT} words, {TOKENS[0]} to {TOKENS[1]} tokens",
         "model": host.model,
         "peak_per_s": round(median(peaks), 2),
         "sent_per_s": round(median(rates), 1),
@@ -150,4 +174,4 @@ async def overload(quick: bool) -> Iterable[dict[str, object]]:
     async with hosted("tiny" if quick else "smollm2-135m", keys=KEYS) as host:
         if quick:
             return [await measure(host, clients=80, seconds=2.0, ramp=0.5, turns=1)]
-        return [await measure(host, clients=CLIENTS, seconds=60.0, ramp=8.0, turns=3)]
+        return [await measure(host, clients=CLIENTS, seconds=60.0, ramp=12.0, turns=4)]
