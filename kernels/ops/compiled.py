@@ -79,7 +79,7 @@ class CompiledBackend:
         window: int | None = None,
         softcap: float | None = None,
     ) -> Tensor:
-        cut = self._cut(plan, window is None, query.shape[1] // self.cache.layout.kv_heads)
+        cut = self.cut(plan, query.shape[1], share=window is None)
         return torch.ops.ramet.attend(
             query,
             self.cache.data[layer],
@@ -98,7 +98,9 @@ class CompiledBackend:
     def copy_blocks(self, copies: Sequence[tuple[int, int, int]]) -> None:
         self._torch.copy_blocks(copies)
 
-    def _cut(self, plan: Plan, share: bool, groups: int) -> Cut:
+    def cut(self, plan: Plan, heads: int, *, share: bool) -> Cut:
+        """The step cut for layers of so many query heads; see `units.cut`."""
+        groups = heads // self.cache.layout.kv_heads
         kind = (share, groups)
         if kind not in plan.cuts:
             block = self.cache.layout.block_size

@@ -18,6 +18,10 @@ class PanelWeight:
     values: Tensor  # [out / 32, in / step, 32, step], padded with zero weights
     outputs: int
 
+    @property
+    def scales(self) -> None:
+        """It has none."""
+
 
 def pack(weight: Tensor, dtype: torch.dtype, step: int) -> PanelWeight:
     """Lay out a weight `[out, in]` of any float type as numbers of `dtype`.

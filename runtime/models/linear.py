@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ramet.kernels.decoder import Packed
 from ramet.runtime.models.layers import rms_norm
 
 
@@ -87,6 +88,11 @@ class CompiledLinear:
         self._linear = kernel.linear
         self._weight = kernel.pack(weight)
         self._bias = bias
+
+    @property
+    def packed(self) -> Packed:
+        weight = self._weight
+        return weight.values, weight.scales, weight.outputs, self._bias
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._linear(x, self._weight, bias=self._bias)

@@ -6,7 +6,7 @@ shows by having the tensor or not. A forward is a dozen large operations a layer
 the batch: linear layers that read the same input are one product.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramet.kernels import HeadNorms, Rotary
+from ramet.kernels.compiled import CompiledBackend
+from ramet.kernels.decoder import Decoder
 from ramet.runtime.errors import ModelError
 from ramet.runtime.models.config import DecoderConfig
 from ramet.runtime.models.layers import RotaryEmbedding
-from ramet.runtime.models.linear import FloatLinear, Linear, LinearMaker
+from ramet.runtime.models.linear import CompiledLinear, FloatLinear, Linear, LinearMaker
 from ramet.runtime.models.model import ModelShape, PagedAttention
 
 Weights = Callable[[str], Tensor | None]  # a checkpoint's tensor by name, None if it has none
@@ -58,6 +60,7 @@ class LlamaDecoder:
         )
         self._rotary = RotaryEmbedding(config.rope, config.head_dim, config.context, shape.device)
         self._scale = config.head_dim**-0.5
+        self._compiled = _compiled(self._layers, config.heads, self._eps, self._scale)
 
     @torch.inference_mode()
     def forward(
@@ -65,13 +68,20 @@ class LlamaDecoder:
     ) -> Tensor:
         hidden = F.embedding(tokens, self._embedding)
         rotary = self._rotary.angles(positions)
+        hidden = self._through(hidden, rotary, attention)
+        wanted = hidden.index_select(0, rows)
+        return self._head.of_norm(wanted, self._norm, self._eps).float()
+
+    def _through(self, hidden: Tensor, rotary: Rotary, attention: PagedAttention) -> Tensor:
+        """All layers: `[T, hidden]` out of the same."""
+        if self._compiled is not None and isinstance(attention.backend, CompiledBackend):
+            return self._compiled(hidden, rotary, attention.backend, attention.plan)
         for index, layer in enumerate(self._layers):
             mixed = self._attend(index, layer, hidden, rotary, attention)
             hidden = layer.out.added_to(hidden, mixed)
             gate_up = layer.gate_up.of_norm(hidden, layer.mlp_norm, self._eps)
             hidden = layer.down.of_gate_added_to(hidden, gate_up)
-        wanted = hidden.index_select(0, rows)
-        return self._head.of_norm(wanted, self._norm, self._eps).float()
+        return hidden
 
     def _attend(
         self, index: int, layer: Layer, hidden: Tensor, rotary: Rotary, attention: PagedAttention
@@ -123,6 +133,29 @@ def _layer(config: DecoderConfig, weights: Weights, make: LinearMaker, index: in
         down=linear(wide, {"mlp.down_proj": hidden}),
         window=config.windows[index],
     )
+
+
+def _compiled(layers: Sequence[Layer], heads: int, eps: float, scale: float) -> Decoder | None:
+    """The same layers as one operator, where each of their products is on a kernel of our own."""
+    decoder: Decoder | None = None
+    for layer in layers:
+        linears = (layer.qkv, layer.out, layer.gate_up, layer.down)
+        packed = [each.packed for each in linears if isinstance(each, CompiledLinear)]
+        if len(packed) < len(linears):
+            return None
+        decoder = decoder or Decoder(heads, eps=eps, scale=scale)
+        qkv, out, gate_up, down = packed
+        decoder.add(
+            layer.attention_norm,
+            qkv,
+            layer.head_norms,
+            out,
+            layer.mlp_norm,
+            gate_up,
+            down,
+            layer.window,
+        )
+    return decoder
 
 
 def _need(weights: Weights, name: str, *shape: int) -> Tensor:

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <numeric>
 
+#include "operators.h"
 #include "products.h"
 #include "rows.h"
 
@@ -202,6 +203,8 @@ void attend_all(const at::Tensor& query, const at::Tensor& cache, int64_t units,
   });
 }
 
+}  // namespace
+
 at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Tensor& tables,
                   const at::Tensor& units, const at::Tensor& passes, const at::Tensor& items,
                   const at::Tensor& ancestors, const at::Tensor& depths, int64_t block,
@@ -233,8 +236,6 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& cache, const at::Te
                  (attend_all<T, X>(rows, cache, units.size(0), block, work, out)))
   return out;
 }
-
-}  // namespace
 
 TORCH_LIBRARY(ramet, library) {
   library.def(

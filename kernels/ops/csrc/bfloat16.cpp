@@ -83,11 +83,17 @@ struct BFloat16 {
 
 }  // namespace
 
+at::Tensor bfloat16_linear(const at::Tensor& x, const at::Tensor& weight, int64_t outputs,
+                           const MaybeTensor& bias, const MaybeTensor& residual,
+                           const MaybeTensor& norm, double eps, bool gated) {
+  return panel_linear<BFloat16>(x, weight, outputs, bias, residual, norm, eps, gated);
+}
+
 TORCH_LIBRARY_FRAGMENT(ramet, library) {
   library.def(
       "bfloat16_linear(Tensor x, Tensor weight, int outputs, Tensor? bias, Tensor? residual, "
       "Tensor? norm, float eps, bool gated) -> Tensor",
-      &panel_linear<BFloat16>);
+      &bfloat16_linear);
 }
 
 }  // namespace ramet

@@ -28,11 +28,17 @@ struct Float32 {
 
 }  // namespace
 
+at::Tensor float_linear(const at::Tensor& x, const at::Tensor& weight, int64_t outputs,
+                        const MaybeTensor& bias, const MaybeTensor& residual,
+                        const MaybeTensor& norm, double eps, bool gated) {
+  return panel_linear<Float32>(x, weight, outputs, bias, residual, norm, eps, gated);
+}
+
 TORCH_LIBRARY_FRAGMENT(ramet, library) {
   library.def(
       "float_linear(Tensor x, Tensor weight, int outputs, Tensor? bias, Tensor? residual, "
       "Tensor? norm, float eps, bool gated) -> Tensor",
-      &panel_linear<Float32>);
+      &float_linear);
 }
 
 }  // namespace ramet

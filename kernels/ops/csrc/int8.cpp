@@ -196,10 +196,12 @@ void tile(const Inputs& in, const Weights& weights, int64_t block, int64_t row, 
       put(output, row + r, block * kOutputs + v * kLanes, result[r][v]);
 }
 
+}  // namespace
+
 at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
-                       int64_t outputs, const std::optional<at::Tensor>& bias,
-                       const std::optional<at::Tensor>& residual,
-                       const std::optional<at::Tensor>& norm_weight, double eps, bool gated) {
+                       int64_t outputs, const MaybeTensor& bias,
+                       const MaybeTensor& residual,
+                       const MaybeTensor& norm_weight, double eps, bool gated) {
   const Around around{bias, residual, norm_weight, eps, gated};
   const int64_t rows = x.size(0), blocks = scales.size(0), groups = scales.size(1);
   const int64_t padded = groups * kGroup, size = around.check(x, outputs);
@@ -238,8 +240,6 @@ at::Tensor int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   });
   return out;
 }
-
-}  // namespace
 
 TORCH_LIBRARY_FRAGMENT(ramet, library) {
   library.def(

@@ -13,6 +13,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "operators.h"
 #include "vector.h"
 
 namespace ramet {
@@ -60,7 +61,7 @@ inline void put(const Output& output, int64_t row, int64_t at, Floats result) {
   std::memcpy(output.values + place, &result, count * sizeof(float));
 }
 
-inline const float* floats(const std::optional<at::Tensor>& tensor) {
+inline const float* floats(const MaybeTensor& tensor) {
   return tensor ? tensor->const_data_ptr<float>() : nullptr;
 }
 
@@ -71,9 +72,9 @@ inline void check(const at::Tensor& tensor, at::ScalarType dtype, const char* na
 
 // All that is around a product, for an input [n, in] or, gated, [n, 2 * in].
 struct Around {
-  const std::optional<at::Tensor>& bias;      // [out]
-  const std::optional<at::Tensor>& residual;  // [n, out]
-  const std::optional<at::Tensor>& weight;    // of the norm [in]
+  const MaybeTensor& bias;      // [out]
+  const MaybeTensor& residual;  // [n, out]
+  const MaybeTensor& weight;    // of the norm [in]
   double eps;
   bool gated;
 

@@ -70,9 +70,9 @@ at::Tensor inputs_of(const at::Tensor& x, const Around& around, int64_t size, in
 
 template <typename Kind>
 at::Tensor panel_linear(const at::Tensor& x, const at::Tensor& weight, int64_t outputs,
-                        const std::optional<at::Tensor>& bias,
-                        const std::optional<at::Tensor>& residual,
-                        const std::optional<at::Tensor>& norm_weight, double eps, bool gated) {
+                        const MaybeTensor& bias,
+                        const MaybeTensor& residual,
+                        const MaybeTensor& norm_weight, double eps, bool gated) {
   using Input = typename Kind::Input;
   using Weight = typename Kind::Weight;
   const Around around{bias, residual, norm_weight, eps, gated};

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <optional>
 
+#include "operators.h"
 #include "rows.h"
 #include "vector.h"
 
@@ -120,7 +121,7 @@ void write_joined_all(const at::Tensor& joined, const at::Tensor& cos, const at:
 }
 
 template <typename X>
-const X* weights(const std::optional<at::Tensor>& norm) {
+const X* weights(const MaybeTensor& norm) {
   return norm ? norm->const_data_ptr<X>() : nullptr;
 }
 
@@ -134,9 +135,11 @@ void write(const at::Tensor& key, const at::Tensor& value, const at::Tensor& slo
   RAMET_BY_DTYPE(keys, cache, (write_all<T, X>(keys, values, slots, cache)))
 }
 
+}  // namespace
+
 at::Tensor write_joined(const at::Tensor& joined, const at::Tensor& cos, const at::Tensor& sin,
-                        const std::optional<at::Tensor>& query_norm,
-                        const std::optional<at::Tensor>& key_norm, double eps,
+                        const MaybeTensor& query_norm,
+                        const MaybeTensor& key_norm, double eps,
                         const at::Tensor& slots, at::Tensor cache) {
   const int64_t rows = slots.size(0), dim = cache.size(3);
   TORCH_CHECK(cache.is_contiguous() && joined.is_contiguous() && joined.dim() == 2 &&
@@ -161,8 +164,6 @@ at::Tensor write_joined(const at::Tensor& joined, const at::Tensor& cos, const a
                                          weights<X>(key_norm), float(eps), slots, cache, query)))
   return query;
 }
-
-}  // namespace
 
 TORCH_LIBRARY_FRAGMENT(ramet, library) {
   library.def("write(Tensor key, Tensor value, Tensor slots, Tensor(a!) cache) -> ()", &write);
