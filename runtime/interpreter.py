@@ -58,6 +58,10 @@ from ramet.runtime.works import Works
 Steps = Mapping[type[Node], Callable[..., Process]]
 
 
+def _nothing() -> None:
+    """Who need not be told."""
+
+
 class Interpreter:
     """The states of one program run.
 
@@ -74,7 +78,7 @@ class Interpreter:
         works: Works,
         on_event: Callable[[Event], None] | None = None,
         scope: bytes = b"",
-        on_ready: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] = _nothing,
         name: str = "",
     ) -> None:
         self.core = core
@@ -127,6 +131,12 @@ class Interpreter:
         self.whole = True
         for context in self._contexts():
             self._release_if_over(context)
+
+    def fall_silent(self) -> None:
+        """Nobody is told anything any more. Whoever was refers to this object, which then goes with
+        the last of them, and not when the garbage collector comes by."""
+        self._on_event = None
+        self._on_ready = _nothing
 
     def retire(self, node: int) -> None:
         """Nothing will follow that node: its state has no further use once it has run."""

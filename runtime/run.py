@@ -241,6 +241,8 @@ class Run(GraphRecorder):
             except Exception as error:
                 self._interpreter.fail(error)
         self._strands.close()
+        self._interpreter.fall_silent()
+        self.meter.pause = None
 
     def _returned(self) -> object:
         if self._result is None:

@@ -14,7 +14,7 @@ from ramet.syntax.blocks import LIMITS, parse_source
 from ramet.syntax.bounds import Bound, bound_of
 from ramet.syntax.check import check
 from ramet.syntax.evaluate import constant
-from ramet.syntax.execute import Frame, Programs, Unit
+from ramet.syntax.execute import Frame, Unit
 from ramet.syntax.printer import print_module
 from ramet.syntax.source import Source
 from ramet.syntax.tree import Module
@@ -23,19 +23,19 @@ from ramet.syntax.tree import Module
 class TextProgram(Program[..., Any]):
     """A program in text: pure, and its tree can be asked for bounds."""
 
-    def __init__(self, tree: tree.Program, others: "Library") -> None:
-        super().__init__(_body(tree, others), tree.name, pure=True)
+    def __init__(self, tree: tree.Program, module: Module) -> None:
+        super().__init__(_body(tree, module), tree.name, pure=True)
         self.tree = tree
-        self._others = others
+        self._module = module
 
     @property
     def source(self) -> str:
         """All programs of its file, in canonical text."""
-        return print_module(Module(tuple(each.tree for each in self._others.values())))
+        return print_module(Module(self._module.programs))
 
     def most(self, **arguments: Any) -> Bound:
         """What a run can take at most, whatever it will see; arguments may be left out."""
-        trees = {name: program.tree for name, program in self._others.items()}
+        trees = {each.name: each for each in self._module.programs}
         return bound_of(self.tree, trees, self._bound | arguments)
 
 
@@ -89,16 +89,27 @@ def read_source(path: str | Path) -> str:
 
 def programs_of(module: Module) -> Library:
     """Every program of a checked tree by name."""
-    programs: Library = {}
-    for each in module.programs:
-        programs[each.name] = TextProgram(each, programs)
-    return programs
+    return {each.name: TextProgram(each, module) for each in module.programs}
 
 
-def _body(program: tree.Program, programs: Programs) -> Callable[..., Any]:
+class _Called(dict[str, Program[..., Any]]):
+    """The programs that another one calls, each made when it is called first: none refers to
+    whoever calls it, so that all of them go when nobody has them any more."""
+
+    def __init__(self, module: Module) -> None:
+        super().__init__()
+        self._module = module
+
+    def __missing__(self, name: str) -> Program[..., Any]:
+        found = next(each for each in self._module.programs if each.name == name)
+        self[name] = TextProgram(found, self._module)
+        return self[name]
+
+
+def _body(program: tree.Program, module: Module) -> Callable[..., Any]:
     names = [parameter.name for parameter in program.parameters]
     keeps = any(isinstance(node, tree.Keep) for node, _ in tree.walk(program))
-    unit = Unit(programs, keeps)
+    unit = Unit(_Called(module), keeps)
 
     def body(state: State, /, *arguments: Any) -> Any:
         given = dict(zip(names, arguments, strict=True))

@@ -74,8 +74,9 @@ def hold(name: str, value: int, most: int, what: str = "") -> None:
         )
 
 
-def hold_size(name: str, value: object, most: int) -> None:
-    """Raise `Refused` for a value with more texts and items, each counted wherever it stands."""
+def hold_size(name: str, value: object, most: int) -> int:
+    """Characters of texts and items of a value, each counted wherever it stands; `Refused` for
+    more than `most`."""
     size, left = 0, [value]
     while left:
         each = left.pop()
@@ -96,6 +97,7 @@ def hold_size(name: str, value: object, most: int) -> None:
                 limit="made",
                 most=most,
             )
+    return size
 
 
 def hold_nesting(name: str, value: object, most: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ramet.runtime.server.auth import Keys
@@ -60,11 +61,17 @@ class Boundary:
         try:
             await self.app(scope, receive, told)
         except Exception as error:
-            known = refused(error)
-            if known.status == 500:
-                log.error("%s failed: %s at %s", id, type(error).__name__, _place(error))
+            answer = self._answer(error, id)
             if not begun:
-                await respond(known)(scope, receive, told)
+                await answer(scope, receive, told)
+
+    def _answer(self, error: Exception, id: str) -> Response:
+        """Not where it is caught: an error that its own frame holds waits there, with all that it
+        came through, for the garbage collector."""
+        known = refused(error)
+        if known.status == 500:
+            log.error("%s failed: %s at %s", id, type(error).__name__, _place(error))
+        return respond(known)
 
 
 @dataclass(frozen=True, slots=True)

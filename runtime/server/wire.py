@@ -86,9 +86,10 @@ class Result:
     def of(cls, finished: Finished, most: int) -> Self:
         """Takes its time where the result is large. `Refused` for one over so many characters and
         items: what it refers to many times is written as often."""
-        hold_size("result", report(finished), most)
+        size = hold_size("result", report(finished), most)
         found = result_of(finished)
-        return cls(dumps_beside(found), dumps(found["usage"]))
+        encode = dumps if size <= SMALL else dumps_beside
+        return cls(encode(found), dumps(found["usage"]))
 
 
 class Json(Response):
