@@ -28,9 +28,9 @@ CLOSE_S = 5.0
 """Seconds for a client to take something of its answer, and for the engine to end, once nothing
 runs any more."""
 
-FULL_COLLECTION = 3
-"""After so many collections of the middle generation comes a full one: more of them than Python's
-10, and shorter ones."""
+COLLECTIONS = (5_000, 10, 3)
+"""As `gc.set_threshold`: seldom, since what a server makes goes when it is over, all but errors;
+and full ones after fewer of those before than Python's 10, so that they are shorter."""
 
 LOOK_S = 0.1
 """Seconds between two looks at what clients have taken."""
@@ -181,7 +181,7 @@ def short_pauses() -> Iterator[None]:
     gc.collect()
     gc.freeze()
     before = gc.get_threshold()
-    gc.set_threshold(*before[:2], FULL_COLLECTION)
+    gc.set_threshold(*COLLECTIONS)
     try:
         yield
     finally:

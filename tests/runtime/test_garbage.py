@@ -1,4 +1,4 @@
-"""What is over goes at once: a server's pauses are as long as what waits for the garbage collector."""
+"""What is over goes at once, and not when the garbage collector comes by."""
 
 import asyncio
 import gc

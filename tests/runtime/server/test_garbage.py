@@ -1,4 +1,4 @@
-"""What is answered leaves nothing to the garbage collector, whose pauses all others wait through."""
+"""What is answered leaves nothing to the garbage collector: everybody waits while it looks."""
 
 import gc
 from typing import Any
