@@ -40,6 +40,7 @@ bench: $(READY)  ## speed against transformers on the same machine, memory saved
 	$(BIN)/python bench/programs.py
 	$(BIN)/python bench/constrained.py
 	$(BIN)/python bench/linear.py
+	$(BIN)/python bench/layers.py
 	$(BIN)/python bench/quality.py
 	$(BIN)/python bench/kernels.py --json bench/results/kernels.json
 	$(BIN)/python bench/scaling.py

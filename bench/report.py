@@ -79,6 +79,15 @@ SECTIONS = (
         inside.linear,
     ),
     Section(
+        "All layers in one call",
+        "layers",
+        "python bench/layers.py",
+        "A step that decodes one token of each of some sequences, in milliseconds: all layers as "
+        "one operator, and the same operators called one by one from Python "
+        "(`docs/decisions/0035`).",
+        inside.layers,
+    ),
+    Section(
         "Quality of what is rounded",
         "quality",
         "python bench/quality.py",

@@ -34,6 +34,8 @@ from serving.soak import CLIENTS, soak
 from serving.streams import streams
 from serving.timing import timing
 
+from ramet.runtime.threads import wait_shortly
+
 Rows = Iterable[dict[str, object]]
 
 SECTIONS: dict[str, Callable[[bool], Coroutine[Any, Any, Rows]]] = {
@@ -67,6 +69,7 @@ def main() -> None:
     if unknown := set(names) - set(SECTIONS):
         parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
 
+    wait_shortly()  # in the servers that it starts, as in `ramet serve`
     console = Console(soft_wrap=True, highlight=False)
     work: dict[str, Callable[[], Rows]]
     if options.soak is None:

@@ -28,6 +28,7 @@ from ramet.runtime.lookahead import Lookahead
 from ramet.runtime.models import Model, load_model
 from ramet.runtime.result import Finished
 from ramet.runtime.run import Run
+from ramet.runtime.threads import apart
 from ramet.runtime.tokenizer import Tokenizer
 from ramet.runtime.works import Works
 from ramet.state import State
@@ -62,9 +63,14 @@ class Engine:
         if model is not None:
             settings["model"] = model
         config = EngineConfig(**settings)
-        loaded, directory = load_model(
-            config.model, dtype=config.dtype, cache=config.models, device=config.device
+        load = partial(
+            load_model,
+            config.model,
+            dtype=config.dtype,
+            cache=config.models,
+            device=config.device,
         )
+        loaded, directory = apart(load) if config.device == "cpu" else load()
         self._set_up(loaded, Tokenizer.load(directory, eos_ids=loaded.shape.eos), config)
 
     @classmethod

@@ -50,6 +50,25 @@ def linear(record: Record, body: Body) -> None:
     )
 
 
+def layers(record: Record, body: Body) -> None:
+    ways = list(record.rows[0]["ms"])
+    body.say(
+        table(
+            ["", "sequences", *ways, "ratio", "equal"],
+            (
+                [
+                    row["dtype"],
+                    row["batch"],
+                    *(row["ms"][way] for way in ways),
+                    times(row["ratio"]),
+                    "yes" if row["equal"] else "**no**",
+                ]
+                for row in record.rows
+            ),
+        )
+    )
+
+
 def quality(record: Record, body: Body) -> None:
     first = record.rows[0]
     body.say(

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ramet.runtime.cli import completion
 from ramet.runtime.cli.exits import CODES, told
 from ramet.runtime.cli.files import STDIN
+from ramet.runtime.threads import wait_shortly
 
 MODEL = "smollm2-135m"
 
@@ -20,6 +21,7 @@ class Commands(TyperGroup):
     """All commands, with one boundary for what goes wrong in them."""
 
     def invoke(self, ctx: Any) -> Any:
+        wait_shortly()
         with told():
             return super().invoke(ctx)
 
