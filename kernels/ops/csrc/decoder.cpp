@@ -2,7 +2,7 @@
 // 2302.13971). They are the operators that runtime/models/llama.py calls one by one, in its order:
 // here nobody goes back to the interpreter between two of them.
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <torch/custom_class.h>
 
 #include <tuple>
